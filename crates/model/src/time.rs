@@ -40,7 +40,7 @@ impl Timestamp {
             return Some(Self(t.as_microsecond()));
         }
         let civil: jiff::civil::DateTime = text.parse().ok()?;
-        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|z| Self(z.timestamp().as_microsecond()))
+        civil.to_zoned_datetime(jiff::tz::TimeZone::UTC).ok().map(|z| Self(z.timestamp().as_microsecond()))
     }
 
     /// The time from `earlier` to this, zero if it lies in the future.
