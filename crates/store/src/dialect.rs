@@ -1,0 +1,62 @@
+//! The only place where SQLite and PostgreSQL differ.
+
+/// Which database is behind a [`crate::Db`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Embedded; one writer at a time, readers beside it.
+    Sqlite,
+    /// A server that several control planes share.
+    Postgres,
+}
+
+impl Dialect {
+    /// From the URL's scheme.
+    pub(crate) fn of(url: &str) -> Option<Self> {
+        if url.starts_with("sqlite:") {
+            Some(Self::Sqlite)
+        } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
+            Some(Self::Postgres)
+        } else {
+            None
+        }
+    }
+
+    /// What opens a write transaction. SQLite takes the write lock at once: one that is upgraded later can fail.
+    pub(crate) fn begin(self) -> &'static str {
+        match self {
+            Self::Sqlite => "BEGIN IMMEDIATE",
+            Self::Postgres => "BEGIN",
+        }
+    }
+
+    /// What each new connection is told first.
+    pub(crate) fn session(self) -> &'static [&'static str] {
+        match self {
+            Self::Sqlite => &[
+                "PRAGMA journal_mode = WAL",
+                "PRAGMA synchronous = NORMAL",
+                "PRAGMA foreign_keys = ON",
+                "PRAGMA busy_timeout = 5000",
+                "PRAGMA cache_size = -4096",
+            ],
+            Self::Postgres => &["SET idle_in_transaction_session_timeout = '30s'", "SET lock_timeout = '10s'"],
+        }
+    }
+
+    /// Appended to a `select` that picks rows to work on: rows that another server holds are passed over. SQLite needs
+    /// nothing, its write transactions exclude each other.
+    pub(crate) fn skip_locked(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " for update skip locked",
+        }
+    }
+
+    /// Appended to a `select` whose rows a decision depends on until the transaction ends.
+    pub(crate) fn for_update(self) -> &'static str {
+        match self {
+            Self::Sqlite => "",
+            Self::Postgres => " for update",
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! What can go wrong with the database, and how the control plane sees it.
+
+use std::time::Duration;
+
+/// A result of the database.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure of the database or of reading a row.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The driver's own error.
+    #[error("database: {0}")]
+    Sql(#[from] sqlx::Error),
+    /// A column held something that its type does not allow.
+    #[error("column {column} holds what it must not: {reason}")]
+    Column {
+        /// The column's name.
+        column: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The marker of a list names no row that the list would show.
+    #[error("marker [{0}] not found")]
+    Marker(String),
+    /// A schema that this binary is too old for, or a migration that failed.
+    #[error("migration: {0}")]
+    Migration(String),
+}
+
+impl Error {
+    /// Whether a unique index refused the row: someone else was faster, or the name is taken.
+    pub fn is_unique_violation(&self) -> bool {
+        matches!(self, Self::Sql(sqlx::Error::Database(e)) if e.is_unique_violation())
+    }
+
+    /// Whether a foreign key refused the change: the parent is gone, or children are left.
+    pub fn is_foreign_key_violation(&self) -> bool {
+        matches!(self, Self::Sql(sqlx::Error::Database(e)) if e.is_foreign_key_violation())
+    }
+
+    fn is_out_of_connections(&self) -> bool {
+        matches!(self, Self::Sql(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)))
+    }
+}
+
+impl From<Error> for model::Error {
+    fn from(error: Error) -> Self {
+        match &error {
+            Error::Marker(_) => model::Error::bad_request("MarkerNotFound", error.to_string()),
+            _ if error.is_out_of_connections() => {
+                model::Error::unavailable("DatabaseBusy", "The database is not reachable or overloaded; try again.")
+                    .because(error)
+                    .retry_after(Duration::from_secs(2))
+            }
+            _ => model::Error::internal("using the database", error),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Placeholder until the flow engine's SQL lands.
