@@ -1,6 +1,7 @@
 //! Connections and transactions.
 
 use std::{
+    collections::BTreeSet,
     ops::{Deref, DerefMut},
     sync::Arc,
     time::Duration,
@@ -10,7 +11,7 @@ use model::Clock;
 use sqlx::{Any, Executor, any::AnyPoolOptions, pool::PoolConnection};
 use tokio::sync::Notify;
 
-use crate::{Dialect, Error, Result, migrate};
+use crate::{Dialect, Error, Result, flows, migrate};
 
 /// A connection as every query function takes it: `&mut *tx` or `&mut *reader`.
 pub type Conn = sqlx::AnyConnection;
@@ -96,7 +97,7 @@ impl Db {
     /// A write transaction. Dropped without [`Tx::commit`], it is rolled back.
     pub async fn begin(&self) -> Result<Tx> {
         let inner = self.0.writer.begin_with(self.0.dialect.begin()).await?;
-        Ok(Tx { inner, db: self.clone(), flows_due: false })
+        Ok(Tx { inner, db: self.clone(), flows_due: false, wakes: BTreeSet::new() })
     }
 
     /// Returns when a flow may have become due: here, or on another server over PostgreSQL.
@@ -119,6 +120,8 @@ pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
     db: Db,
     flows_due: bool,
+    /// Flows to wake when this commits; written last and in order of their ids, so that no two transactions deadlock.
+    pub(crate) wakes: BTreeSet<String>,
 }
 
 impl Tx {
@@ -139,6 +142,7 @@ impl Tx {
 
     /// Makes it all true, then wakes the flow engine where a flow became due.
     pub async fn commit(mut self) -> Result<()> {
+        flows::flush_wakes(&mut self, None).await?;
         if self.flows_due && self.db.dialect() == Dialect::Postgres {
             // Delivered by the server when the transaction commits, to every other control plane too.
             sqlx::query("select pg_notify($1, '')").bind(WAKE_CHANNEL).execute(&mut *self.inner).await?;
