@@ -10,11 +10,13 @@
 //! | [`limits`] | every explicit limit that more than one crate must agree on |
 //! | [`addr`] | MAC and IP arithmetic |
 //! | [`quota`] | quota arithmetic |
+//! | [`image_format`] | what an image file is, and whether it is safe to open |
 //! | [`placement`] | which host takes a server, and why the others do not |
 
 pub mod addr;
 pub mod error;
 pub mod id;
+pub mod image_format;
 pub mod limits;
 pub mod placement;
 pub mod quota;

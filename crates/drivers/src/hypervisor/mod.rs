@@ -22,6 +22,7 @@ use std::{path::PathBuf, time::Duration};
 
 use futures_util::future::BoxFuture;
 use model::id::{PortId, ServerId};
+pub use model::image_format::DiskFormat;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
@@ -140,26 +141,6 @@ pub struct GuestDisk {
     /// What the guest reads as serial number: a volume's id, so that `/dev/disk/by-id` names it. 20 bytes at most on
     /// virtio: longer ones are cut, as Nova's are.
     pub serial: Option<String>,
-}
-
-/// Format of a disk's content.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DiskFormat {
-    /// Bytes as they are.
-    Raw,
-    /// QEMU's copy-on-write format, version 2 or 3.
-    Qcow2,
-}
-
-impl DiskFormat {
-    /// The word that QEMU, `qemu-img` and Glance use.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Raw => "raw",
-            Self::Qcow2 => "qcow2",
-        }
-    }
 }
 
 /// The controller a disk hangs on.
