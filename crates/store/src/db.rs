@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeSet,
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use model::Clock;
 use sqlx::{Any, Executor, any::AnyPoolOptions, pool::PoolConnection};
-use tokio::sync::Notify;
+use tokio::{sync::Notify, task::AbortHandle};
 
 use crate::{Dialect, Error, Result, flows, migrate};
 
@@ -33,7 +33,18 @@ struct Inner {
     writer: sqlx::Pool<Any>,
     reader: sqlx::Pool<Any>,
     clock: Clock,
+    url: String,
     flows_due: Notify,
+    /// PostgreSQL: the task that hears of other servers' wakes, from the first [`Db::flows_due`] on.
+    listener: OnceLock<AbortHandle>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Some(listener) = self.listener.get() {
+            listener.abort();
+        }
+    }
 }
 
 impl Db {
@@ -67,11 +78,8 @@ impl Db {
                 (both.clone(), both)
             }
         };
-        let db = Self(Arc::new(Inner { dialect, writer, reader, clock, flows_due: Notify::new() }));
-        if dialect == Dialect::Postgres {
-            tokio::spawn(forward_wakes(url.to_owned(), Arc::downgrade(&db.0)));
-        }
-        Ok(db)
+        let (url, flows_due, listener) = (url.to_owned(), Notify::new(), OnceLock::new());
+        Ok(Self(Arc::new(Inner { dialect, writer, reader, clock, url, flows_due, listener })))
     }
 
     /// Brings the tables up to date. Safe to call from several servers at once.
@@ -102,6 +110,10 @@ impl Db {
 
     /// Returns when a flow may have become due: here, or on another server over PostgreSQL.
     pub async fn flows_due(&self) {
+        if self.0.dialect == Dialect::Postgres {
+            let forward = || tokio::spawn(forward_wakes(self.0.url.clone(), Arc::downgrade(&self.0))).abort_handle();
+            self.0.listener.get_or_init(forward);
+        }
         self.0.flows_due.notified().await;
     }
 
@@ -180,10 +192,14 @@ async fn forward_wakes(url: String, db: std::sync::Weak<Inner>) {
         if let Ok(mut listener) = sqlx::postgres::PgListener::connect(&url).await
             && listener.listen(WAKE_CHANNEL).await.is_ok()
         {
-            while listener.recv().await.is_ok() {
+            // Once before the first: a wake may have come while nobody listened.
+            loop {
                 match db.upgrade() {
                     Some(db) => db.flows_due.notify_one(),
                     None => return,
+                }
+                if listener.try_recv().await.is_err() {
+                    break;
                 }
             }
         }

@@ -1,0 +1,7 @@
+//! The engine on both databases, through its public surface.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod engine;
+mod running;
+mod toy;
