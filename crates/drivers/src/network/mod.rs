@@ -15,6 +15,9 @@
 //! Rows carry Nacre's id in `external_ids:nacre-id` and their sort in `external_ids:nacre-kind`, which is how
 //! [`Northbound::inventory`] finds everything that is Nacre's and nothing else.
 
+pub mod ovn;
+pub mod ovsdb;
+
 use std::{
     fmt,
     net::{IpAddr, TcpListener},
@@ -90,7 +93,8 @@ impl From<NetworkError> for model::Error {
 pub trait Northbound: Send + Sync {
     /// Makes or changes a network (logical switch, with a localnet port if it has a physical network).
     fn ensure_network<'a>(&'a self, spec: &'a NetworkSpec) -> BoxFuture<'a, Result<()>>;
-    /// Removes a network with every port, and the DHCP options of its subnets.
+    /// Removes a network with every port and its names. DHCP options of its subnets go by
+    /// [`Northbound::remove_subnet_dhcp`].
     fn remove_network<'a>(&'a self, id: &'a NetworkId) -> BoxFuture<'a, Result<()>>;
 
     /// Makes or changes the DHCP options of a subnet. A subnet without DHCP is [`Northbound::remove_subnet_dhcp`].
