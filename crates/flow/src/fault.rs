@@ -29,6 +29,8 @@ pub enum Fault {
     Pass,
     /// The process dies: no further line of the step runs, nothing is recorded, the lease stays until it lapses.
     Crash,
+    /// [`FaultPoint::BeforeCommit`] only: the transaction is undone, and the step runs again at once.
+    Repeat,
 }
 
 /// A test's hook. It may take its time (a worker that is paused) and change the world (a delete that comes in between),

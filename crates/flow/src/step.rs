@@ -87,7 +87,9 @@ impl StepCx {
     pub async fn finish(&self, mut tx: Tx, next: Next) -> Result<Done> {
         self.check_edge(&next)?;
         let ended = if next.end { self.end(&mut tx).await? } else { self.advance(&mut tx, &next).await? };
-        self.reach(FaultPoint::BeforeCommit).await;
+        if self.reach(FaultPoint::BeforeCommit).await == Fault::Repeat {
+            return Err(self.look_again("A test wants it run twice."));
+        }
         tx.commit().await?;
         self.reach(FaultPoint::AfterCommit).await;
         Ok(Done(ended))
@@ -103,10 +105,7 @@ impl StepCx {
         match flows::finish(tx, self.held()).await? {
             Finished::Yes => Ok(Ended::Over),
             Finished::LeaseLost => Err(self.lease_lost()),
-            Finished::Woken => {
-                self.trouble.store(Trouble::Woken as u8, Relaxed);
-                Err(Error::conflict("FlowWoken", "The flow was woken as it was about to end; it looks again."))
-            }
+            Finished::Woken => Err(self.look_again("The flow was woken as it was about to end.")),
         }
     }
 
@@ -162,18 +161,24 @@ impl StepCx {
         }
     }
 
+    fn look_again(&self, why: &str) -> Error {
+        self.trouble.store(Trouble::Woken as u8, Relaxed);
+        Error::conflict("FlowWoken", why)
+    }
+
     fn lease_lost(&self) -> Error {
         self.trouble.store(Trouble::LeaseLost as u8, Relaxed);
         Error::conflict("LeaseLost", "Another worker has taken over this flow.")
     }
 
     /// A point where tests interfere. On a crash this never returns: the engine drops the step.
-    pub(crate) async fn reach(&self, point: FaultPoint) {
-        if let Some(faults) = &self.faults
-            && faults.at(&self.flow, point).await == Fault::Crash
-        {
+    pub(crate) async fn reach(&self, point: FaultPoint) -> Fault {
+        let Some(faults) = &self.faults else { return Fault::Pass };
+        let fault = faults.at(&self.flow, point).await;
+        if fault == Fault::Crash {
             self.crashed.notify_one();
             pending::<()>().await;
         }
+        fault
     }
 }

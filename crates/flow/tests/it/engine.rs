@@ -359,7 +359,7 @@ async fn lists_show_what_is_not_at_rest() {
         assert_eq!(list(flows::Filter { failing: true, ..all.clone() }).await, ["failing"]);
         assert_eq!(list(flows::Filter { step: Some("ready".into()), ..all.clone() }).await, ["resting"]);
         assert!(list(flows::Filter { kind: Some("other".into()), ..all }).await.is_empty());
-        let counts = flows::counts(&mut *db.read().await.unwrap()).await.unwrap();
+        let counts = flows::counts(&mut db.read().await.unwrap()).await.unwrap();
         assert!(counts.contains(&("toy".into(), "ready".into(), 1)), "{counts:?}");
     })
     .await;

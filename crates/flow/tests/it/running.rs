@@ -10,7 +10,7 @@ use std::{
 use flow::{BoxFuture, Config, DONE, Done, Engine, Flow, Machine, Next, Result, StepCx, StepInfo};
 use model::Clock;
 use store::Db;
-use testkit::for_each_db;
+use testkit::{Kind, TestDb, for_each_db};
 use tokio::sync::{Notify, oneshot};
 
 use crate::toy::{Outside, Toy, Toys};
@@ -32,6 +32,14 @@ async fn running<T>(engine: &Engine, test: impl Future<Output = T>) -> T {
     let _ = stop.send(());
     server.await.unwrap();
     result
+}
+
+/// The servers over one database: PostgreSQL has two.
+async fn servers(db: &TestDb) -> Vec<Db> {
+    match db.kind() {
+        Kind::Sqlite => vec![Db::clone(db)],
+        Kind::Postgres => vec![Db::clone(db), db.reconnect().await],
+    }
 }
 
 /// Tells the test when its step runs.
@@ -69,11 +77,7 @@ async fn a_wake_is_heard_at_once() {
     for_each_db(Clock::system, |db| async move {
         let bell = Arc::new(Bell::default());
         let engine = Engine::new(db.clone(), vec![Arc::new(Ringer(bell.clone()))], Config::default()).unwrap();
-        // From this server, and from another one.
-        for from in [db.clone(), db.reconnect().await] {
-            if db.kind() == testkit::Kind::Sqlite && !std::ptr::eq(from.clock(), db.clock()) {
-                continue;
-            }
+        for from in servers(&db).await {
             let mut delays = running(&engine, wakes(&from, &bell)).await;
             delays.sort();
             println!("wake to step: median {:?}, worst {:?}", delays[delays.len() / 2], delays[delays.len() - 1]);
@@ -151,13 +155,8 @@ async fn a_thousand_flows_of_five_steps() {
     const FLOWS: u32 = 1000;
     for_each_db(Clock::system, |db| async move {
         let racer = Arc::new(Racer { left: Mutex::new(FLOWS), finished: Notify::new() });
-        // Two servers on PostgreSQL share the work.
-        let servers = match db.kind() {
-            testkit::Kind::Sqlite => vec![db.clone()],
-            testkit::Kind::Postgres => vec![db.clone(), db.reconnect().await],
-        };
         let engine = |db: &Db| Engine::new(db.clone(), vec![racer.clone()], Config::default()).unwrap();
-        let engines: Vec<Engine> = servers.iter().map(engine).collect();
+        let engines: Vec<Engine> = servers(&db).await.iter().map(engine).collect();
         let mut tx = db.begin().await.unwrap();
         for n in 0..FLOWS {
             flow::insert(&mut tx, format!("f{n}"), "racer", "1", None).await.unwrap();
