@@ -9,11 +9,13 @@
 //! | [`error`] | the one [`Error`] type of the control plane, transport-neutral |
 //! | [`limits`] | every explicit limit that more than one crate must agree on |
 //! | [`addr`] | MAC and IP arithmetic |
+//! | [`doctor`] | what `nacre doctor` reports |
 //! | [`quota`] | quota arithmetic |
 //! | [`image_format`] | what an image file is, and whether it is safe to open |
 //! | [`placement`] | which host takes a server, and why the others do not |
 
 pub mod addr;
+pub mod doctor;
 pub mod error;
 pub mod id;
 pub mod image_format;

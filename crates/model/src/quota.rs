@@ -30,7 +30,12 @@ pub fn check(demands: &[Demand]) -> Result<()> {
     let used: Vec<String> = over.iter().map(|d| format!("{} of {} {}", d.used, d.limit, d.resource)).collect();
     Err(Error::over_quota(
         "OverQuota",
-        format!("Quota exceeded for {}: Requested {}, but already used {}", names.join(", "), wanted.join(", "), used.join(", ")),
+        format!(
+            "Quota exceeded for {}: Requested {}, but already used {}",
+            names.join(", "),
+            wanted.join(", "),
+            used.join(", ")
+        ),
     ))
 }
 

@@ -9,12 +9,16 @@
 //!
 //! Invariant: quota, allocations and IP addresses change in the same transaction as the resource that owns them.
 
+pub mod compute;
 mod db;
 mod dialect;
 mod error;
 pub mod flows;
+pub mod identity;
+pub mod images;
 pub mod list;
 mod migrate;
+pub mod network;
 pub mod quotas;
 mod row;
 

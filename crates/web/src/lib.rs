@@ -1,1 +1,50 @@
-//! placeholder
+//! HTTP, once for every service: from the socket to a handler's [`Cx`] and from its [`Reply`] back.
+//!
+//! A service is data ([`Service`]): a table of [`Route`]s, a table of [`policy::Rule`]s, its microversions and its fault
+//! shape. [`App`] serves them all on one port, DevStack's way (`/compute/v2.1`, `/networking/v2.0`...).
+//!
+//! | module | what |
+//! |---|---|
+//! | [`service`] | the tables a service consists of |
+//! | [`dispatch`] | the one path that every request takes; read this first |
+//! | [`cx`] | what a handler gets |
+//! | [`reply`] | what a handler returns |
+//! | [`caller`] | who asks |
+//! | [`policy`] | the oslo.policy language, tables and overrides |
+//! | [`versions`] | microversions |
+//! | [`paging`] | `limit`, `marker`, sorting, filters, links |
+//! | [`fault`] | errors as each service writes them |
+//! | [`listen`] | the socket, TLS |
+//! | [`metrics`] | what `/metrics` shows |
+//!
+//! Invariants: a handler's 2xx leaves only if a policy rule was applied (or its route is public); 5xx bodies hold a fixed
+//! sentence and the request id; a body, a page and a request's time have limits.
+
+pub mod caller;
+pub mod cx;
+pub mod dispatch;
+pub mod fault;
+pub mod listen;
+pub mod metrics;
+pub mod paging;
+pub mod policy;
+pub mod reply;
+pub mod service;
+pub mod versions;
+
+pub use caller::{Authenticator, Caller, Scope};
+pub use cx::Cx;
+pub use dispatch::App;
+pub use http::{Method, StatusCode};
+pub use policy::Target;
+pub use reply::Reply;
+pub use service::{Access, FaultStyle, Handler, Route, Service};
+pub use versions::{Version, Versions};
+
+/// Turns an `async fn(&Cx) -> Result<Reply>` into the one type that route tables hold.
+#[macro_export]
+macro_rules! handler {
+    ($path:path) => {
+        |cx| ::std::boxed::Box::pin($path(cx))
+    };
+}

@@ -1,0 +1,1 @@
+select 1; -- replaced by the tables of this service
