@@ -15,8 +15,12 @@
 //! Rows carry Nacre's id in `external_ids:nacre-id` and their sort in `external_ids:nacre-kind`, which is how
 //! [`Northbound::inventory`] finds everything that is Nacre's and nothing else.
 
+mod link;
+mod netns;
 pub mod ovn;
+pub mod ovs;
 pub mod ovsdb;
+mod sys;
 
 use std::{
     fmt,
