@@ -18,6 +18,7 @@ use store::{
     flows::{self, Flow, Held},
 };
 use tokio::sync::Notify;
+use tracing::Instrument;
 
 use crate::{
     Done, FaultPoint, Faults, Machine, Metrics, Result, StepCx, StepInfo, machine,
@@ -239,6 +240,9 @@ impl Inner {
                 cx.machine.run(cx, &cx.flow).await
             }
         };
+        let work = work.instrument(tracing::info_span!(
+            "flow", kind = cx.flow.kind, id = %cx.flow.id, step = cx.flow.step
+        ));
         let limit = cx.info.timeout.unwrap_or(self.config.step_timeout);
         match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
             Ok(Ok(result)) => result,

@@ -10,6 +10,8 @@ use crate::{Engine, Metrics, Result, Stepped, engine::Inner};
 
 /// How long the loop stays away from a database that answers with errors.
 const DATABASE_PAUSE: Duration = Duration::from_secs(1);
+/// How long the loop leaves a flow alone that is due but locked: PostgreSQL, another server's transaction.
+const LOCKED_PAUSE: Duration = Duration::from_millis(10);
 /// Due flows among which a seeded test engine chooses.
 const CHOICE_MAX: u32 = 100;
 /// Steps after which [`Engine::settle`] takes it that flows chase each other.
@@ -23,6 +25,7 @@ impl Engine {
     /// It sleeps until a transaction makes a flow due or the next one is due by time.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) {
         let inner = &self.0;
+        inner.stopping.store(false, Relaxed);
         let mut shutdown = pin!(shutdown);
         let mut workers = Workers::new();
         let mut look_at = inner.now();
@@ -64,7 +67,7 @@ impl Engine {
                 return inner.now() + DATABASE_PAUSE;
             }
         };
-        let all = claimed.len() < room;
+        let (all, none) = (claimed.len() < room, claimed.is_empty());
         for flow in claimed {
             let inner = inner.clone();
             workers.spawn(async move {
@@ -77,9 +80,10 @@ impl Engine {
         if !all {
             return inner.now();
         }
+        let earliest = inner.now() + if none { LOCKED_PAUSE } else { Duration::ZERO };
         let guard = inner.now() + inner.config.guard;
         match inner.next_due().await {
-            Ok(next) => next.map_or(guard, |next| next.min(guard)),
+            Ok(next) => next.map_or(guard, |next| next.max(earliest).min(guard)),
             Err(error) => {
                 tracing::error!(%error, "the next flow could not be found");
                 guard

@@ -5,4 +5,5 @@
 mod engine;
 mod harness;
 mod running;
+mod stress;
 mod toy;
