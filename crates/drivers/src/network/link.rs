@@ -1,6 +1,6 @@
 //! Network devices of one namespace over netlink.
 
-use std::{io, net::IpAddr, os::fd::AsRawFd};
+use std::{io, os::fd::AsRawFd};
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
@@ -75,20 +75,6 @@ impl Links {
             Err(error) => Err(failed("add an address to the device", name, &error)),
             Ok(()) => Ok(()),
         }
-    }
-
-    /// The addresses of a device.
-    pub(super) async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>> {
-        use rtnetlink::packet_route::address::AddressAttribute;
-        let index = self.index(name).await?;
-        let messages = self.0.address().get().set_link_index_filter(index).execute();
-        let messages: Vec<_> =
-            messages.try_collect().await.map_err(|error| failed("list the addresses of", name, &error))?;
-        let ip = |attribute: &AddressAttribute| match attribute {
-            AddressAttribute::Address(ip) => Some(*ip),
-            _ => None,
-        };
-        Ok(messages.iter().flat_map(|message| message.attributes.iter().filter_map(ip)).collect())
     }
 
     /// Makes a pair of virtual Ethernet devices, the second one inside the namespace of that file.

@@ -15,6 +15,8 @@
 //! Rows carry Nacre's id in `external_ids:nacre-id` and their sort in `external_ids:nacre-kind`, which is how
 //! [`Northbound::inventory`] finds everything that is Nacre's and nothing else.
 
+pub mod engine;
+pub mod fake;
 mod link;
 mod netns;
 pub mod ovn;

@@ -23,11 +23,11 @@ use super::{
 };
 
 const DATABASE: &str = "Open_vSwitch";
-const ROOT: &str = "Open_vSwitch";
-const BRIDGE: &str = "Bridge";
-const PORT: &str = "Port";
-const INTERFACE: &str = "Interface";
-const INTEGRATION_BRIDGE: &str = "br-int";
+pub(super) const ROOT: &str = "Open_vSwitch";
+pub(super) const BRIDGE: &str = "Bridge";
+pub(super) const PORT: &str = "Port";
+pub(super) const INTERFACE: &str = "Interface";
+pub(super) const INTEGRATION_BRIDGE: &str = "br-int";
 const SERVER: &str = "server";
 const METADATA: &str = "metadata";
 const NAMESPACE_PREFIX: &str = "nacre-md-";
@@ -104,6 +104,7 @@ impl Ovs {
         &self.links
     }
 
+    /// Plans on the replica and carries it out; plans anew if the replica was behind.
     pub(super) async fn apply(&self, plan: impl Fn(&Replica) -> Result<Vec<Operation>>) -> Result<()> {
         self.ready().await?;
         for _ in 0..ATTEMPTS_MAX {
@@ -119,6 +120,13 @@ impl Ovs {
             }
         }
         Err(NetworkError::Unavailable { what: "Open vSwitch", why: "others were faster, again and again".into() })
+    }
+
+    /// [`Ovs::apply`] for a change that must not be made twice.
+    pub(super) async fn apply_once(&self, plan: impl Fn(&Replica) -> Result<Vec<Operation>>) -> Result<()> {
+        self.ready().await?;
+        let operations = plan(&self.client.replica())?;
+        self.client.transact(operations).await.map(drop).map_err(unavailable)
     }
 
     async fn unplug(&self, port: &str) -> Result<()> {
@@ -320,7 +328,8 @@ fn metadata_rows(replica: &Replica) -> impl Iterator<Item = (NetworkId, &Row)> {
     })
 }
 
-fn bridge(replica: &Replica, name: &str) -> Option<Uuid> {
+/// The bridge of that name.
+pub(super) fn bridge(replica: &Replica, name: &str) -> Option<Uuid> {
     replica.rows(BRIDGE).find(|(_, row)| row.get("name").as_text() == Some(name)).map(|(uuid, _)| uuid)
 }
 

@@ -1,15 +1,20 @@
-//! The system calls that rustix does not make safe: `ioctl`s on `/dev/net/tun` and sockets, and `unshare`. Nothing else
-//! in the network driver is unsafe.
+//! What can't be had without `unsafe`: `ioctl`s on `/dev/net/tun` and sockets, and `unshare`; and
+//! tokio's registration of a descriptor. Nothing else in the network driver is unsafe.
 
-#![allow(unsafe_code, reason = "three ioctls and unshare; each states why it is sound")]
+#![allow(unsafe_code, reason = "ioctls, unshare and AsyncFd; each states why it is sound")]
 
-use std::{fs::OpenOptions, io, os::fd::AsFd};
+use std::{
+    fs::OpenOptions,
+    io,
+    os::fd::{AsFd, OwnedFd},
+};
 
 use rustix::{
     ioctl::{IntegerSetter, Opcode, Setter, Updater, ioctl},
     net::{AddressFamily, SocketType, socket},
     thread::{UnshareFlags, unshare_unsafe},
 };
+use tokio::io::unix::AsyncFd;
 
 const TUNSETIFF: Opcode = 0x4004_54ca;
 const TUNSETPERSIST: Opcode = 0x4004_54cb;
@@ -73,7 +78,14 @@ pub(super) fn finish_checksums(device: &str) -> io::Result<()> {
 /// Moves the calling thread into a new network namespace.
 pub(super) fn leave_network_namespace() -> io::Result<()> {
     // SAFETY: only UnshareFlags::FILES can take descriptors away from other threads, and it is not asked for.
-    Ok(unsafe { unshare_unsafe(UnshareFlags::NEWNET)? })
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET)? };
+    Ok(())
+}
+
+/// Hands a descriptor that the process owns to the runtime, to wait on.
+pub(super) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is open and the same until it is dropped, and the `AsyncFd` owns it from here on.
+    unsafe { AsyncFd::register(descriptor) }.map_err(Into::into)
 }
 
 fn terminated(name: &str) -> io::Result<[u8; NAME_BYTES]> {

@@ -56,6 +56,11 @@ impl Ovn {
         self.client.ready().await.map_err(unavailable)
     }
 
+    /// How many transactions were sent, for metrics.
+    pub fn transactions(&self) -> u64 {
+        self.client.transactions()
+    }
+
     /// A verb that needs nothing to be there.
     async fn always(&self, plan: impl Fn(&mut Plan<'_>)) -> Result<()> {
         self.apply(|made| {
@@ -88,6 +93,11 @@ impl Ovn {
         let why = last.map_or_else(String::new, |error| error.to_string());
         Err(NetworkError::Unavailable { what: "OVN northbound database", why: format!("others were faster: {why}") })
     }
+}
+
+/// The UUID of the row that stands for a thing.
+pub(super) fn row_of(kind: OwnedKind, id: &str) -> uuid::Uuid {
+    if kind == OwnedKind::Dns { switching::dns_row(id) } else { rows::uuid_of(id) }
 }
 
 fn unavailable(error: OvsdbError) -> NetworkError {

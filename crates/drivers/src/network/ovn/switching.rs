@@ -209,7 +209,7 @@ pub(super) fn remove_dns(plan: &mut Plan<'_>, network: &str) {
     plan.remove_root(DNS, dns_row(network));
 }
 
-fn dns_row(network: &str) -> Uuid {
+pub(super) fn dns_row(network: &str) -> Uuid {
     rows::derived(&["dns", network])
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, RwLock, RwLockReadGuard},
+    sync::{
+        Arc, RwLock, RwLockReadGuard,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,6 +59,7 @@ pub struct Client {
 struct Shared {
     replica: RwLock<Replica>,
     events: broadcast::Sender<Event>,
+    transactions: AtomicU64,
 }
 
 /// The connection's state, as watchers see it.
@@ -79,7 +83,11 @@ impl Client {
         let (requests, queue) = mpsc::channel(REQUESTS_QUEUED_MAX);
         let (state_out, state) = watch::channel(State { synced: false, version: 0, last_error: None });
         let replica = RwLock::new(Replica::new(config.tables));
-        let shared = Arc::new(Shared { replica, events: broadcast::channel(EVENTS_QUEUED_MAX).0 });
+        let shared = Arc::new(Shared {
+            replica,
+            events: broadcast::channel(EVENTS_QUEUED_MAX).0,
+            transactions: AtomicU64::new(0),
+        });
         let (request_time_max, database) = (config.request_time_max, config.database);
         let task = Task { config, shared: shared.clone(), queue, state: state_out, next_id: 0, last_txn: None };
         tokio::spawn(task.run());
@@ -131,8 +139,14 @@ impl Client {
         }
     }
 
+    /// How many transactions were asked for, for metrics.
+    pub fn transactions(&self) -> u64 {
+        self.shared.transactions.load(Ordering::Relaxed)
+    }
+
     /// Carries out the operations, all or none. Returns what each of them answered.
     pub async fn transact(&self, operations: Vec<Operation>) -> Result<Vec<Value>, OvsdbError> {
+        self.shared.transactions.fetch_add(1, Ordering::Relaxed);
         let mut params = vec![json!(self.database)];
         params.extend(operations.into_iter().map(Operation::into_value));
         let reply = self.request("transact", Value::Array(params)).await?;
