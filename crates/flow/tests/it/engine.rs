@@ -205,6 +205,8 @@ async fn a_worker_that_was_overtaken_cannot_commit() {
 
         let other = engine(&db.reconnect().await, &outside, Config::default());
         assert!(other.settle().await.unwrap().is_empty(), "the lease holds");
+        wake(&db, "t").await;
+        assert!(other.settle().await.unwrap().is_empty(), "also for a flow that is due");
         assert_eq!(other.next_due().await.unwrap(), Some(db.clock().now() + LEASE));
         db.clock().advance(LEASE);
         assert_eq!(names(&other.settle().await.unwrap()), ["build", "paint"]);
