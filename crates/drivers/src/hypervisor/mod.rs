@@ -18,6 +18,9 @@
 //!
 //! **Files.** A driver owns one directory and in it one per guest; nobody else writes there. Disks lie elsewhere.
 
+pub mod fake;
+pub mod qemu;
+
 use std::{path::PathBuf, time::Duration};
 
 use futures_util::future::BoxFuture;

@@ -7,12 +7,14 @@
 //! | `northbound`, `chassis` | what both implementations must do |
 //! | `packets` | what only packets can prove |
 //! | `engine` | daemons: adopted, restarted, stopped |
+//! | `figures` | how long things take (ignored unless asked for) |
 //!
 //! The real parts need root and the programs of OVN; where they are missing the tests say so and pass, unless
 //! `NACRE_REQUIRE_OVN` is set, as it is in CI.
 
 mod chassis;
 mod engine;
+mod figures;
 mod lab;
 mod northbound;
 mod packets;

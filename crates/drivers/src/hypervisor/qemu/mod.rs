@@ -1,0 +1,411 @@
+//! The `qemu` driver: QEMU processes, steered over QMP, with no daemon between.
+//!
+//! | file | holds |
+//! |---|---|
+//! | this | [`QemuHypervisor`]: opening, the guests by id, one call at a time for each |
+//! | [`guest`] | one guest's life: start, watch, end, adopt |
+//! | [`command_line`] | QEMU's arguments as a pure function of the spec |
+//! | [`qmp`] | the control channel |
+//! | [`process`] | spawning, proving, waiting, killing |
+//! | [`record`] | what is kept on disk for the next agent |
+//! | [`paths`] | where a guest's files are, and who may write them |
+//! | [`console`] | the serial log: its end, its size |
+//! | [`hotplug`] | NICs in and out of a running guest |
+//! | [`probe`] | version, and which accelerator works |
+//! | [`user`], [`cgroup`] | the user and the control group of guests |
+//!
+//! Works with QEMU 7.2 (Debian 12) to 10 (Debian 13).
+
+mod cgroup;
+mod command_line;
+mod console;
+mod guest;
+mod hotplug;
+mod paths;
+mod probe;
+mod process;
+mod qmp;
+mod record;
+mod user;
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures_util::future::{BoxFuture, join_all};
+use model::id::{PortId, ServerId};
+use rustix::fs::{FlockOperation, flock};
+use serde_json::Value;
+use tokio::sync::{OwnedMutexGuard, broadcast};
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use self::{
+    cgroup::Cgroup,
+    command_line::Host,
+    guest::{Guest, Shared, blocking},
+    paths::GuestPaths,
+    probe::Found,
+};
+use super::{
+    Capabilities, Consoles, Ensured, Firmware, GuestEvent, GuestNic, GuestSpec, Hypervisor, HypervisorError, Machine,
+    ObservedGuest, Result, RunAs, ShutDown, Version,
+};
+
+/// Events that a slow receiver may lag behind.
+const EVENTS_KEPT: usize = 4096;
+/// What q35 with an interrupt controller of the plain kind takes.
+const VCPUS_MAX: u32 = 255;
+/// Code and template of variables of the firmware packages, newest layout first.
+const UEFI_FILES: [(&str, &str); 2] = [
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"),
+    ("/usr/share/OVMF/OVMF_CODE.fd", "/usr/share/OVMF/OVMF_VARS.fd"),
+];
+
+/// How the driver is set up.
+#[derive(Clone, Debug)]
+pub struct QemuConfig {
+    /// The directory that the driver owns. At most 50 bytes long: unix sockets lie below it.
+    pub root: PathBuf,
+    /// QEMU's program.
+    pub binary: PathBuf,
+    /// The user that guests run as when the agent is root; made if it is missing.
+    pub user: Option<String>,
+    /// NICs and volumes that can be plugged into a running guest.
+    pub hotplug_slots: usize,
+    /// How long QEMU may take from its start until it answers.
+    pub start_time_max: Duration,
+    /// How long a guest may take to let go of a device.
+    pub unplug_time_max: Duration,
+}
+
+impl QemuConfig {
+    /// The usual setting, in that directory.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            binary: "/usr/bin/qemu-system-x86_64".into(),
+            user: Some("nacre-qemu".to_owned()),
+            hotplug_slots: 8,
+            start_time_max: Duration::from_secs(30),
+            unplug_time_max: Duration::from_secs(20),
+        }
+    }
+}
+
+/// See the module's text.
+pub struct QemuHypervisor {
+    config: QemuConfig,
+    capabilities: Capabilities,
+    shared: Arc<Shared>,
+    guests: Mutex<HashMap<ServerId, Entry>>,
+    // Nobody else may use the directory while this is open.
+    _lock: File,
+    // Ends the monitors when the driver goes; guests run on.
+    _closing: DropGuard,
+}
+
+/// A guest and the right to do something with it.
+#[derive(Clone)]
+struct Entry {
+    guest: Arc<Guest>,
+    turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl QemuHypervisor {
+    /// Finds out what this host can do and takes the directory. Takes some 200 ms; call [`Hypervisor::adopt`] next.
+    pub async fn open(config: QemuConfig) -> Result<Self> {
+        if !GuestPaths::root_fits(&config.root) {
+            let reason = format!("the path {} is too long for unix sockets below it", config.root.display());
+            return Err(HypervisorError::Unsupported(reason));
+        }
+        let root = config.root.clone();
+        let lock = blocking(move || take_directory(&root))
+            .await
+            .map_err(HypervisorError::io(format!("take {}", config.root.display())))?;
+        let version = probe::version(&config.binary).await?;
+        let (run_as, user_note) = unprivileged_user(&config).await?;
+        let found = probe::accelerator(&config.binary, &config.root, run_as).await?;
+        let (cgroup, cgroup_note) = match Cgroup::open() {
+            Ok(cgroup) => (Some(cgroup), "a control group for each guest".to_owned()),
+            Err(reason) => (None, reason),
+        };
+        let uefi = UEFI_FILES.iter().find(|(code, vars)| Path::new(code).exists() && Path::new(vars).exists());
+        let closed = CancellationToken::new();
+        let shared = Shared {
+            binary: config.binary.clone(),
+            host: Host {
+                accelerator: found.accelerator,
+                cpu_model: found.cpu_model.to_owned(),
+                hotplug_slots: config.hotplug_slots,
+                uefi_code: uefi.map(|(code, _)| code.into()),
+            },
+            uefi_vars: uefi.map(|(_, vars)| vars.into()),
+            run_as,
+            cgroup,
+            start_time_max: config.start_time_max,
+            host_boot: record::host_boot(),
+            events: broadcast::Sender::new(EVENTS_KEPT),
+            closed: closed.clone(),
+        };
+        let isolation = vec!["QEMU's system call filter".to_owned(), user_note, cgroup_note];
+        Ok(Self {
+            capabilities: capabilities(version, found, uefi.is_some(), &config, run_as, isolation),
+            config,
+            shared: Arc::new(shared),
+            guests: Mutex::default(),
+            _lock: lock,
+            _closing: closed.drop_guard(),
+        })
+    }
+
+    fn entry(&self, id: &ServerId) -> Option<Entry> {
+        self.map().get(id).cloned()
+    }
+
+    fn entry_or_new(&self, id: &ServerId) -> Result<Entry> {
+        let paths = GuestPaths::new(&self.config.root, id).ok_or_else(|| HypervisorError::InvalidSpec {
+            id: id.clone(),
+            reason: "the id can't be a directory's name".to_owned(),
+        })?;
+        let new = || Entry { guest: Guest::new(id.clone(), paths, self.shared.clone()), turn: Arc::default() };
+        Ok(self.map().entry(id.clone()).or_insert_with(new).clone())
+    }
+
+    /// Waits for the calls before this one. The guest may have been removed meanwhile: then there is another entry.
+    async fn turn(&self, id: &ServerId, make: bool) -> Result<Option<(Arc<Guest>, OwnedMutexGuard<()>)>> {
+        loop {
+            let entry = if make { Some(self.entry_or_new(id)?) } else { self.entry(id) };
+            let Some(entry) = entry else { return Ok(None) };
+            let turn = entry.turn.lock_owned().await;
+            if self.entry(id).is_some_and(|now| Arc::ptr_eq(&now.guest, &entry.guest)) {
+                return Ok(Some((entry.guest, turn)));
+            }
+        }
+    }
+
+    /// Runs something with a guest that is known, one call at a time, to its end even if the caller gives up.
+    async fn with<T, F>(&self, id: &ServerId, unknown: Result<T>, work: impl FnOnce(Arc<Guest>) -> F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let Some((guest, turn)) = self.turn(id, false).await? else { return unknown };
+        to_its_end(turn, work(guest)).await
+    }
+
+    /// Sends one command to a running guest.
+    async fn command(&self, id: &ServerId, command: &'static str) -> Result<()> {
+        self.with(id, Err(not_running(id)), |guest| async move {
+            guest.qmp()?.execute(command, Value::Null).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    fn map(&self) -> MutexGuard<'_, HashMap<ServerId, Entry>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn remove(&self, id: &ServerId) -> Result<()> {
+        // Also a guest that nobody has adopted has its entry, and so its turn.
+        let Some((guest, turn)) = self.turn(id, true).await? else { return Ok(()) };
+        let directory = guest.paths().directory().to_owned();
+        to_its_end(turn, async move {
+            guest.stop().await?;
+            let what = format!("remove {}", directory.display());
+            let gone = blocking(move || match fs::remove_dir_all(directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            });
+            gone.await.map_err(HypervisorError::io(what))
+        })
+        .await?;
+        self.map().remove(id);
+        Ok(())
+    }
+}
+
+impl Hypervisor for QemuHypervisor {
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+
+    fn ensure_guest<'a>(&'a self, spec: &'a GuestSpec) -> BoxFuture<'a, Result<Ensured>> {
+        Box::pin(async move {
+            let Some((guest, turn)) = self.turn(&spec.id, true).await? else { return Err(not_running(&spec.id)) };
+            let spec = spec.clone();
+            to_its_end(turn, async move { guest.ensure(&spec).await }).await
+        })
+    }
+
+    fn observe_guest<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<Option<ObservedGuest>>> {
+        Box::pin(async move { Ok(self.entry(id).and_then(|entry| entry.guest.observe())) })
+    }
+
+    fn list_guests(&self) -> BoxFuture<'_, Result<Vec<ObservedGuest>>> {
+        Box::pin(async move {
+            let mut guests: Vec<_> = self.map().values().filter_map(|entry| entry.guest.observe()).collect();
+            guests.sort_by(|a, b| a.id.cmp(&b.id));
+            Ok(guests)
+        })
+    }
+
+    fn shut_down_guest<'a>(&'a self, id: &'a ServerId, grace: Duration) -> BoxFuture<'a, Result<ShutDown>> {
+        let shut_down = move |guest: Arc<Guest>| async move { guest.shut_down(grace).await };
+        Box::pin(self.with(id, Ok(ShutDown::AlreadyOff), shut_down))
+    }
+
+    fn stop_guest<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.with(id, Ok(()), |guest| async move { guest.stop().await }))
+    }
+
+    fn remove_guest<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.remove(id))
+    }
+
+    fn reset_guest<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.command(id, "system_reset"))
+    }
+
+    fn pause_guest<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.command(id, "stop"))
+    }
+
+    fn resume_guest<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.command(id, "cont"))
+    }
+
+    fn attach_nic<'a>(&'a self, id: &'a ServerId, nic: &'a GuestNic) -> BoxFuture<'a, Result<()>> {
+        let nic = nic.clone();
+        let attach = |guest: Arc<Guest>| async move { hotplug::attach_nic(&guest.qmp()?, &nic).await };
+        Box::pin(self.with(id, Err(not_running(id)), attach))
+    }
+
+    fn detach_nic<'a>(&'a self, id: &'a ServerId, nic: &'a PortId) -> BoxFuture<'a, Result<()>> {
+        let (nic, within) = (nic.clone(), self.config.unplug_time_max);
+        let detach = move |guest: Arc<Guest>| async move { hotplug::detach_nic(&guest.qmp()?, &nic, within).await };
+        Box::pin(self.with(id, Err(not_running(id)), detach))
+    }
+
+    fn console_log<'a>(&'a self, id: &'a ServerId, lines: Option<usize>) -> BoxFuture<'a, Result<String>> {
+        Box::pin(async move {
+            let Some(entry) = self.entry(id) else { return Ok(String::new()) };
+            let paths = entry.guest.paths().clone();
+            blocking(move || console::tail(&paths, lines)).await.map_err(HypervisorError::io("read the console log"))
+        })
+    }
+
+    fn consoles<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<Consoles>> {
+        Box::pin(async move {
+            let entry = self.entry(id).ok_or_else(|| not_running(id))?;
+            let paths = entry.guest.paths();
+            Ok(Consoles { vnc: paths.vnc(), serial: paths.serial(), guest_agent: paths.guest_agent() })
+        })
+    }
+
+    fn adopt(&self) -> BoxFuture<'_, Result<Vec<ObservedGuest>>> {
+        Box::pin(async move {
+            let root = self.config.root.clone();
+            let names = blocking(move || directories(&root))
+                .await
+                .map_err(HypervisorError::io(format!("list {}", self.config.root.display())))?;
+            let adopted = names.into_iter().map(|name| async move {
+                let Some((guest, turn)) = self.turn(&ServerId::new(name), true).await? else { return Ok(()) };
+                to_its_end(turn, async move {
+                    guest.adopt().await;
+                    Ok(())
+                })
+                .await
+            });
+            join_all(adopted).await.into_iter().collect::<Result<()>>()?;
+            self.list_guests().await
+        })
+    }
+
+    fn subscribe(&self) -> broadcast::Receiver<GuestEvent> {
+        self.shared.events.subscribe()
+    }
+}
+
+/// A caller that gives up must not leave half a start behind, of which nobody knows: the work goes on without it.
+async fn to_its_end<T: Send + 'static>(
+    turn: OwnedMutexGuard<()>,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let task = tokio::spawn(async move {
+        let outcome = work.await;
+        drop(turn);
+        outcome
+    });
+    task.await.map_err(|error| HypervisorError::Channel(error.to_string()))?
+}
+
+fn not_running(id: &ServerId) -> HypervisorError {
+    HypervisorError::NotRunning { id: id.clone() }
+}
+
+fn capabilities(
+    version: Version,
+    found: Found,
+    uefi: bool,
+    config: &QemuConfig,
+    run_as: Option<RunAs>,
+    isolation: Vec<String>,
+) -> Capabilities {
+    let mut firmware = vec![Firmware::Bios];
+    firmware.extend(uefi.then_some(Firmware::Uefi));
+    Capabilities {
+        hypervisor: "qemu",
+        version,
+        accelerator: found.accelerator,
+        accelerator_note: found.note,
+        cpu_model: found.cpu_model.to_owned(),
+        machines: vec![Machine::Q35],
+        firmware,
+        vcpus_max: VCPUS_MAX,
+        hotplug_slots: u32::try_from(config.hotplug_slots).unwrap_or(u32::MAX),
+        run_as,
+        isolation,
+    }
+}
+
+/// The user that guests run as, and a sentence about it.
+async fn unprivileged_user(config: &QemuConfig) -> Result<(Option<RunAs>, String)> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok((None, "guests run as the agent's own user, which is not root".to_owned()));
+    }
+    let Some(name) = &config.user else { return Ok((None, "guests run as root: no user is configured".to_owned())) };
+    let user = user::with_kvm_group(user::ensure(name).await?);
+    Ok(match user::barrier(&config.root, user) {
+        Some(folder) => (None, format!("guests run as root: user {name} may not pass through {}", folder.display())),
+        None => (Some(user), format!("guests run as user {name}")),
+    })
+}
+
+/// Makes the directory and takes its lock, which goes with the returned file.
+fn take_directory(root: &Path) -> io::Result<File> {
+    fs::DirBuilder::new().recursive(true).mode(0o711).create(root)?;
+    let lock = File::create(root.join("lock"))?;
+    match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(lock),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::other("another agent uses it")),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn directories(root: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(root)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            names.extend(entry.file_name().into_string().ok());
+        }
+    }
+    Ok(names)
+}

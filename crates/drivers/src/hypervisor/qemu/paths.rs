@@ -1,0 +1,109 @@
+//! Where one guest's files are.
+//!
+//! ```text
+//! ROOT/<server id>/           the agent's alone
+//!     record.json             what was started, and how it ended: see `record`
+//!     qemu.log                what QEMU printed since the last start
+//!     console.log.1           older serial output: see `console`
+//!     run/                    the guest's user may write here and nowhere else
+//!         qmp.sock  serial.sock  vnc.sock  agent.sock
+//!         console.log         serial output
+//!         uefi-vars.fd        UEFI variables
+//! ```
+//!
+//! A QEMU that a guest broke out into can change everything in `run/`: whoever reads there follows no link.
+
+use std::path::{Path, PathBuf};
+
+use model::id::ServerId;
+
+/// Longest path of a unix socket.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Room that a guest's directory and the longest socket name need below the root.
+const BELOW_ROOT_BYTES: usize = 36 + "//run/serial.sock".len();
+
+/// The files of one guest.
+#[derive(Clone, Debug)]
+pub struct GuestPaths {
+    directory: PathBuf,
+}
+
+impl GuestPaths {
+    /// The files of that guest, or `None` if its id can't be a directory's name.
+    pub fn new(root: &Path, id: &ServerId) -> Option<Self> {
+        let name = id.as_str();
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        let fits = (1..=36).contains(&name.len()) && name.chars().all(plain);
+        fits.then(|| Self { directory: root.join(name) })
+    }
+
+    /// Whether sockets below that root have paths that the kernel takes.
+    pub fn root_fits(root: &Path) -> bool {
+        root.as_os_str().len() + BELOW_ROOT_BYTES <= SOCKET_PATH_BYTES_MAX
+    }
+
+    /// The guest's directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+    /// What was started.
+    pub fn record(&self) -> PathBuf {
+        self.directory.join("record.json")
+    }
+    /// What QEMU printed.
+    pub fn qemu_log(&self) -> PathBuf {
+        self.directory.join("qemu.log")
+    }
+    /// What the guest's user may write to.
+    pub fn run(&self) -> PathBuf {
+        self.directory.join("run")
+    }
+    /// QMP.
+    pub fn qmp(&self) -> PathBuf {
+        self.run().join("qmp.sock")
+    }
+    /// Serial line.
+    pub fn serial(&self) -> PathBuf {
+        self.run().join("serial.sock")
+    }
+    /// VNC.
+    pub fn vnc(&self) -> PathBuf {
+        self.run().join("vnc.sock")
+    }
+    /// Guest agent.
+    pub fn guest_agent(&self) -> PathBuf {
+        self.run().join("agent.sock")
+    }
+    /// Serial output.
+    pub fn console_log(&self) -> PathBuf {
+        self.run().join("console.log")
+    }
+    /// Older serial output.
+    pub fn console_log_older(&self) -> PathBuf {
+        self.directory.join("console.log.1")
+    }
+    /// UEFI variables.
+    pub fn uefi_vars(&self) -> PathBuf {
+        self.run().join("uefi-vars.fd")
+    }
+    /// Sockets that an earlier process may have left.
+    pub fn sockets(&self) -> [PathBuf; 4] {
+        [self.qmp(), self.serial(), self.vnc(), self.guest_agent()]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_are_no_names() {
+        for (id, fits) in
+            [("a3b1-x_Y", true), ("", false), ("..", false), ("a/b", false), ("a,b", false), (&"a".repeat(37), false)]
+        {
+            assert_eq!(GuestPaths::new(Path::new("/g"), &ServerId::new(id)).is_some(), fits, "{id}");
+        }
+        assert!(GuestPaths::root_fits(Path::new("/var/lib/nacre/guests")));
+        assert!(!GuestPaths::root_fits(Path::new(&"/long".repeat(12))));
+    }
+}

@@ -1,0 +1,367 @@
+//! What every hypervisor driver must do: the same tests on the fake one and on real QEMU.
+//!
+//! The real guests are boot sectors of a few instructions, so that a test takes as long as QEMU's start. Without QEMU
+//! on the machine the real half says so and passes.
+
+use std::{path::PathBuf, time::Duration};
+
+use drivers::hypervisor::{
+    DiskBus, DiskFormat, Ensured, Firmware, GuestDisk, GuestEnd, GuestEvent, GuestEventKind, GuestPower, GuestSpec,
+    Hypervisor, HypervisorError, Machine, ObservedGuest, ShutDown,
+    fake::{Behaviour, FakeHost, FakeHypervisor, Op},
+    qemu::{QemuConfig, QemuHypervisor},
+};
+use model::id::ServerId;
+use tokio::{sync::broadcast, time::timeout};
+
+use crate::boot_sector;
+
+/// Generous: a busy machine with two processors translates slowly.
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(150);
+
+/// A host with a driver under test.
+enum Host {
+    Fake(FakeHost),
+    Qemu(tempfile::TempDir),
+}
+
+impl Host {
+    fn qemu() -> Option<Self> {
+        if !QemuConfig::new("/").binary.exists() {
+            println!("skipped: QEMU is not installed (package qemu-system-x86)");
+            return None;
+        }
+        // Short, for the sockets, and open to the guests' user.
+        let folder = tempfile::Builder::new().prefix("hyp").tempdir_in("/tmp").unwrap();
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
+        std::fs::set_permissions(folder.path(), open).unwrap();
+        Some(Self::Qemu(folder))
+    }
+
+    async fn driver(&self) -> Box<dyn Hypervisor> {
+        match self {
+            Self::Fake(host) => Box::new(FakeHypervisor::on(host.clone())),
+            Self::Qemu(folder) => {
+                Box::new(QemuHypervisor::open(QemuConfig::new(folder.path().join("guests"))).await.unwrap())
+            }
+        }
+    }
+
+    /// A guest whose system behaves so.
+    fn spec(&self, behaviour: Behaviour) -> GuestSpec {
+        let id = ServerId::random();
+        let path = match self {
+            Self::Fake(host) => {
+                host.behave(&id, behaviour);
+                PathBuf::from("/nowhere")
+            }
+            Self::Qemu(folder) => {
+                let path = folder.path().join(format!("{id}.img"));
+                std::fs::write(&path, boot_sector::that(behaviour)).unwrap();
+                let all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+                std::fs::set_permissions(&path, all).unwrap();
+                path
+            }
+        };
+        let root = GuestDisk {
+            id: "root".to_owned(),
+            path,
+            format: DiskFormat::Raw,
+            bus: DiskBus::Virtio,
+            read_only: false,
+            boot_index: Some(0),
+            serial: None,
+        };
+        GuestSpec {
+            id,
+            boot: 1,
+            vcpus: 1,
+            memory_mib: 32,
+            machine: Machine::Q35,
+            firmware: Firmware::Bios,
+            disks: vec![root],
+            nics: vec![],
+        }
+    }
+
+    /// Breaks the next start of that guest; the text must be in the reason.
+    fn break_start(&self, spec: &GuestSpec) -> &'static str {
+        match self {
+            Self::Fake(host) => host.fail_next(Op::Start, "Could not open '/nowhere'"),
+            Self::Qemu(_) => std::fs::remove_file(&spec.disks[0].path).unwrap(),
+        }
+        "Could not open '/"
+    }
+}
+
+/// The next event of that guest that says what the caller waits for.
+async fn event(events: &mut broadcast::Receiver<GuestEvent>, id: &ServerId, kind: &GuestEventKind) -> GuestEvent {
+    let wait = async {
+        loop {
+            let event = events.recv().await.unwrap();
+            if event.id == *id && event.kind == *kind {
+                return event;
+            }
+        }
+    };
+    timeout(LONG, wait).await.unwrap_or_else(|_| panic!("no {kind:?} of {id}"))
+}
+
+async fn power(driver: &dyn Hypervisor, id: &ServerId) -> GuestPower {
+    driver.observe_guest(id).await.unwrap().unwrap().power
+}
+
+fn off(end: GuestEnd) -> GuestPower {
+    GuestPower::Off { end }
+}
+
+/// Whether a process with that number runs, or waits to be reaped.
+fn exists(pid: Option<u32>) -> bool {
+    pid.is_some_and(|pid| PathBuf::from(format!("/proc/{pid}")).exists())
+}
+
+async fn a_guest_starts_once_per_boot_counter(host: Host) {
+    let driver = host.driver().await;
+    let mut events = driver.subscribe();
+    let mut spec = host.spec(Behaviour::IgnoresPowerButton);
+    assert_eq!(driver.observe_guest(&spec.id).await.unwrap(), None);
+    assert_eq!(driver.ensure_guest(&spec).await.unwrap(), Ensured::Started);
+    let first = driver.observe_guest(&spec.id).await.unwrap().unwrap();
+    let pid = first.pid;
+    assert_eq!(first, ObservedGuest { id: spec.id.clone(), boot: 1, power: GuestPower::Running, pid });
+    event(&mut events, &spec.id, &GuestEventKind::Started).await;
+
+    assert_eq!(driver.ensure_guest(&spec).await.unwrap(), Ensured::Running);
+    assert_eq!(driver.observe_guest(&spec.id).await.unwrap(), Some(first.clone()), "left alone");
+
+    spec.boot = 2;
+    assert_eq!(driver.ensure_guest(&spec).await.unwrap(), Ensured::Started);
+    event(&mut events, &spec.id, &GuestEventKind::Stopped(GuestEnd::ByHost)).await;
+    assert_eq!(event(&mut events, &spec.id, &GuestEventKind::Started).await.boot, 2);
+    assert!(!exists(pid), "the process of the first boot is gone and reaped");
+
+    spec.boot = 1;
+    let stale = driver.ensure_guest(&spec).await.unwrap_err();
+    assert!(matches!(stale, HypervisorError::StaleBoot { known: 2, asked: 1, .. }), "{stale}");
+    assert_eq!(driver.list_guests().await.unwrap().len(), 1);
+    driver.remove_guest(&spec.id).await.unwrap();
+}
+
+async fn a_stopped_guest_stays_known_and_a_removed_one_does_not(host: Host) {
+    let driver = host.driver().await;
+    let spec = host.spec(Behaviour::IgnoresPowerButton);
+    driver.stop_guest(&spec.id).await.unwrap();
+    driver.remove_guest(&spec.id).await.unwrap();
+
+    driver.ensure_guest(&spec).await.unwrap();
+    let pid = driver.observe_guest(&spec.id).await.unwrap().unwrap().pid;
+    driver.stop_guest(&spec.id).await.unwrap();
+    driver.stop_guest(&spec.id).await.unwrap();
+    assert_eq!(power(&*driver, &spec.id).await, off(GuestEnd::ByHost));
+    assert!(!exists(pid));
+
+    // Started again under the same counter, then removed while it runs.
+    assert_eq!(driver.ensure_guest(&spec).await.unwrap(), Ensured::Started);
+    let pid = driver.observe_guest(&spec.id).await.unwrap().unwrap().pid;
+    driver.remove_guest(&spec.id).await.unwrap();
+    driver.remove_guest(&spec.id).await.unwrap();
+    assert_eq!(driver.observe_guest(&spec.id).await.unwrap(), None);
+    assert_eq!(driver.list_guests().await.unwrap(), vec![]);
+    assert!(!exists(pid));
+    if let Host::Qemu(folder) = &host {
+        assert!(!folder.path().join("guests").join(spec.id.as_str()).exists(), "no file stays");
+    }
+}
+
+async fn a_guest_that_cooperates_shuts_down_within_the_grace(host: Host) {
+    let driver = host.driver().await;
+    let mut events = driver.subscribe();
+    let spec = host.spec(Behaviour::Cooperates);
+    driver.ensure_guest(&spec).await.unwrap();
+    serial_says(&host, &*driver, &spec.id).await;
+    assert_eq!(driver.shut_down_guest(&spec.id, LONG).await.unwrap(), ShutDown::Graceful);
+    event(&mut events, &spec.id, &GuestEventKind::Stopped(GuestEnd::ByHost)).await;
+    assert_eq!(power(&*driver, &spec.id).await, off(GuestEnd::ByHost));
+    assert_eq!(driver.shut_down_guest(&spec.id, LONG).await.unwrap(), ShutDown::AlreadyOff);
+    driver.remove_guest(&spec.id).await.unwrap();
+}
+
+async fn a_guest_that_ignores_the_power_button_is_stopped_at_the_deadline(host: Host) {
+    let driver = host.driver().await;
+    let spec = host.spec(Behaviour::IgnoresPowerButton);
+    driver.ensure_guest(&spec).await.unwrap();
+    let asked = tokio::time::Instant::now();
+    assert_eq!(driver.shut_down_guest(&spec.id, SHORT).await.unwrap(), ShutDown::Forced);
+    assert!(asked.elapsed() >= SHORT, "the grace was kept");
+    assert_eq!(power(&*driver, &spec.id).await, off(GuestEnd::ByHost));
+
+    // A paused guest can't answer: no waiting.
+    driver.ensure_guest(&spec).await.unwrap();
+    driver.pause_guest(&spec.id).await.unwrap();
+    let ended = timeout(LONG, driver.shut_down_guest(&spec.id, LONG * 10)).await.unwrap();
+    assert_eq!(ended.unwrap(), ShutDown::Forced);
+    driver.remove_guest(&spec.id).await.unwrap();
+}
+
+async fn a_guest_that_powers_itself_off_is_seen(host: Host) {
+    let driver = host.driver().await;
+    let mut events = driver.subscribe();
+    let spec = host.spec(Behaviour::PowersOff);
+    driver.ensure_guest(&spec).await.unwrap();
+    event(&mut events, &spec.id, &GuestEventKind::Stopped(GuestEnd::ByGuest)).await;
+    let seen = driver.observe_guest(&spec.id).await.unwrap().unwrap();
+    assert_eq!((seen.power, seen.pid), (off(GuestEnd::ByGuest), None));
+    assert_eq!(driver.ensure_guest(&spec).await.unwrap(), Ensured::Started, "started again for who wants it");
+    event(&mut events, &spec.id, &GuestEventKind::Stopped(GuestEnd::ByGuest)).await;
+    driver.remove_guest(&spec.id).await.unwrap();
+}
+
+async fn a_panic_is_seen_and_can_be_ended(host: Host) {
+    let driver = host.driver().await;
+    let mut events = driver.subscribe();
+    let spec = host.spec(Behaviour::Panics);
+    driver.ensure_guest(&spec).await.unwrap();
+    event(&mut events, &spec.id, &GuestEventKind::Panicked).await;
+    assert_eq!(power(&*driver, &spec.id).await, GuestPower::Panicked);
+    driver.stop_guest(&spec.id).await.unwrap();
+    assert_eq!(power(&*driver, &spec.id).await, off(GuestEnd::ByHost));
+    driver.remove_guest(&spec.id).await.unwrap();
+}
+
+async fn pause_resume_and_reset(host: Host) {
+    let driver = host.driver().await;
+    let mut events = driver.subscribe();
+    let spec = host.spec(Behaviour::IgnoresPowerButton);
+    for refused in [driver.pause_guest(&spec.id).await, driver.reset_guest(&spec.id).await] {
+        assert!(matches!(refused.unwrap_err(), HypervisorError::NotRunning { .. }));
+    }
+    driver.ensure_guest(&spec).await.unwrap();
+    driver.pause_guest(&spec.id).await.unwrap();
+    event(&mut events, &spec.id, &GuestEventKind::Paused).await;
+    assert_eq!(power(&*driver, &spec.id).await, GuestPower::Paused);
+    driver.pause_guest(&spec.id).await.unwrap();
+    driver.resume_guest(&spec.id).await.unwrap();
+    event(&mut events, &spec.id, &GuestEventKind::Resumed).await;
+    driver.reset_guest(&spec.id).await.unwrap();
+    event(&mut events, &spec.id, &GuestEventKind::Reset).await;
+    assert_eq!(power(&*driver, &spec.id).await, GuestPower::Running);
+    driver.remove_guest(&spec.id).await.unwrap();
+}
+
+async fn a_failed_start_says_why_and_can_be_repeated(host: Host) {
+    let driver = host.driver().await;
+    let spec = host.spec(Behaviour::IgnoresPowerButton);
+    let expected = host.break_start(&spec);
+    let HypervisorError::StartFailed { reason, .. } = driver.ensure_guest(&spec).await.unwrap_err() else {
+        panic!("not a failed start")
+    };
+    assert!(reason.contains(expected), "{reason}");
+    assert_eq!(power(&*driver, &spec.id).await, off(GuestEnd::StartFailed(reason)));
+    if let Host::Qemu(_) = &host {
+        std::fs::write(&spec.disks[0].path, boot_sector::that(Behaviour::IgnoresPowerButton)).unwrap();
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        std::fs::set_permissions(&spec.disks[0].path, all).unwrap();
+    }
+    assert_eq!(driver.ensure_guest(&spec).await.unwrap(), Ensured::Started);
+    driver.remove_guest(&spec.id).await.unwrap();
+}
+
+async fn the_next_agent_adopts_what_runs_and_learns_what_ended(host: Host) {
+    let driver = host.driver().await;
+    let mut events = driver.subscribe();
+    let runs = host.spec(Behaviour::IgnoresPowerButton);
+    let stopped = host.spec(Behaviour::IgnoresPowerButton);
+    let ended = host.spec(Behaviour::PowersOff);
+    for spec in [&runs, &stopped, &ended] {
+        driver.ensure_guest(spec).await.unwrap();
+    }
+    driver.stop_guest(&stopped.id).await.unwrap();
+    event(&mut events, &ended.id, &GuestEventKind::Stopped(GuestEnd::ByGuest)).await;
+    let before = driver.list_guests().await.unwrap();
+    drop(driver);
+
+    let driver = host.driver().await;
+    assert_eq!(driver.adopt().await.unwrap(), before);
+    assert_eq!(power(&*driver, &runs.id).await, GuestPower::Running);
+    assert_eq!(power(&*driver, &stopped.id).await, off(GuestEnd::ByHost));
+    assert_eq!(power(&*driver, &ended.id).await, off(GuestEnd::ByGuest));
+
+    // It is steered as if nothing had happened.
+    let mut events = driver.subscribe();
+    assert_eq!(driver.ensure_guest(&runs).await.unwrap(), Ensured::Running);
+    driver.pause_guest(&runs.id).await.unwrap();
+    event(&mut events, &runs.id, &GuestEventKind::Paused).await;
+    driver.stop_guest(&runs.id).await.unwrap();
+    event(&mut events, &runs.id, &GuestEventKind::Stopped(GuestEnd::ByHost)).await;
+    for spec in [&runs, &stopped, &ended] {
+        driver.remove_guest(&spec.id).await.unwrap();
+    }
+    assert_eq!(driver.list_guests().await.unwrap(), vec![]);
+}
+
+async fn calls_for_one_guest_at_once_end_in_one_state(host: Host) {
+    let driver = host.driver().await;
+    let spec = host.spec(Behaviour::IgnoresPowerButton);
+    let (one, two, three) =
+        tokio::join!(driver.ensure_guest(&spec), driver.ensure_guest(&spec), driver.stop_guest(&spec.id));
+    three.unwrap();
+    let started = [one.unwrap(), two.unwrap()].iter().filter(|done| **done == Ensured::Started).count();
+    assert!(started >= 1);
+    driver.remove_guest(&spec.id).await.unwrap();
+    assert_eq!(driver.list_guests().await.unwrap(), vec![]);
+}
+
+async fn the_console_log_ends_with_what_the_guest_said(host: Host) {
+    let driver = host.driver().await;
+    let mut spec = host.spec(Behaviour::Cooperates);
+    assert_eq!(driver.console_log(&spec.id, None).await.unwrap(), "");
+    driver.ensure_guest(&spec).await.unwrap();
+    serial_says(&host, &*driver, &spec.id).await;
+    spec.boot = 2;
+    driver.ensure_guest(&spec).await.unwrap();
+    assert!(driver.console_log(&spec.id, None).await.unwrap().contains("up\n"), "kept over a boot");
+    assert_eq!(driver.console_log(&spec.id, Some(0)).await.unwrap(), "");
+    driver.remove_guest(&spec.id).await.unwrap();
+}
+
+/// Waits until the guest's system is up: its first line is in the log.
+async fn serial_says(host: &Host, driver: &dyn Hypervisor, id: &ServerId) {
+    if let Host::Qemu(_) = host {
+        // The guest writes its line again and again to the serial socket.
+        let socket = driver.consoles(id).await.unwrap().serial;
+        let mut serial = tokio::net::UnixStream::connect(socket).await.unwrap();
+        let mut heard = [0; 3];
+        timeout(LONG, tokio::io::AsyncReadExt::read_exact(&mut serial, &mut heard)).await.unwrap().unwrap();
+    }
+    assert!(driver.console_log(id, None).await.unwrap().contains("up\n"));
+}
+
+macro_rules! on_every_driver {
+    ($($test:ident)*) => {
+        mod fake {
+            use super::*;
+            $(#[tokio::test] async fn $test() { super::$test(Host::Fake(FakeHost::default())).await })*
+        }
+        mod qemu {
+            use super::*;
+            $(#[tokio::test] async fn $test() {
+                if let Some(host) = Host::qemu() { super::$test(host).await }
+            })*
+        }
+    };
+}
+
+on_every_driver! {
+    a_guest_starts_once_per_boot_counter
+    a_stopped_guest_stays_known_and_a_removed_one_does_not
+    a_guest_that_cooperates_shuts_down_within_the_grace
+    a_guest_that_ignores_the_power_button_is_stopped_at_the_deadline
+    a_guest_that_powers_itself_off_is_seen
+    a_panic_is_seen_and_can_be_ended
+    pause_resume_and_reset
+    a_failed_start_says_why_and_can_be_repeated
+    the_next_agent_adopts_what_runs_and_learns_what_ended
+    calls_for_one_guest_at_once_end_in_one_state
+    the_console_log_ends_with_what_the_guest_said
+}
