@@ -1,1 +1,30 @@
-//! Tables of the service; see its migration.
+//! Tables of the identity service.
+//!
+//! | module | tables |
+//! |---|---|
+//! | [`domains`] | `domains` |
+//! | [`projects`] | `projects` |
+//! | [`users`] | `users` |
+//! | [`roles`] | `roles`, `role_implications` |
+//! | [`assignments`] | `role_assignments` |
+//! | [`catalog`] | `regions`, `catalog_services`, `catalog_endpoints` |
+//! | [`tokens`] | `fernet_keys`, `token_revocations`, `identity_revision` |
+//!
+//! Invariants: every write transaction ends with [`tokens::next_revision`], which is how caches of validated tokens
+//! hear of it; a token is void once the `generation` of its user or project has moved on.
+
+pub mod assignments;
+pub mod catalog;
+pub mod domains;
+pub mod projects;
+pub mod roles;
+pub mod tokens;
+pub mod users;
+
+/// Attributes of the client's own, which Keystone keeps beside those it knows.
+pub type Extra = serde_json::Map<String, serde_json::Value>;
+
+/// A JSON document as text for a column.
+fn json_text(value: &impl serde::Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
