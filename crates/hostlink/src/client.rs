@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use tonic::transport::{Channel, Endpoint as TonicEndpoint, Error};
+use tonic::transport::{
+    Certificate, Channel, ClientTlsConfig, Endpoint as TonicEndpoint, Error, Identity as TonicIdentity,
+};
+
+use crate::pki::{CONTROL_NAME, Identity};
 
 pub use crate::generated::host_link_client::HostLinkClient;
 
@@ -18,6 +22,13 @@ const KEEP_ALIVE_TIME_MAX: Duration = Duration::from_secs(10);
 pub enum Endpoint {
     /// On this machine.
     Unix(PathBuf),
+    /// On another machine, with mutual TLS.
+    Tls {
+        /// `host:port`.
+        address: String,
+        /// What this host shows and trusts.
+        identity: Identity,
+    },
 }
 
 impl Endpoint {
@@ -25,6 +36,13 @@ impl Endpoint {
     pub async fn connect(&self) -> Result<HostLinkClient<Channel>, Error> {
         let endpoint = match self {
             Self::Unix(path) => TonicEndpoint::from_shared(format!("unix:{}", path.display()))?,
+            Self::Tls { address, identity } => {
+                let tls = ClientTlsConfig::new()
+                    .domain_name(CONTROL_NAME)
+                    .ca_certificate(Certificate::from_pem(&identity.authority_pem))
+                    .identity(TonicIdentity::from_pem(&identity.certificate_pem, &identity.key_pem));
+                TonicEndpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?
+            }
         };
         let channel = endpoint
             .connect_timeout(CONNECT_TIME_MAX)

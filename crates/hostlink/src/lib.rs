@@ -8,6 +8,8 @@
 //! | this one | the messages ([`ServerSpec`], [`ServerReport`]...) |
 //! | [`server`] | the control plane's side: [`server::Hub`] knows who is connected, [`server::ControlPlane`] is what it calls |
 //! | [`client`] | the agent's side: how to reach the control plane |
+//! | [`pki`] | the internal certificate authority, and what hosts show each other over TCP |
+//! | [`join`] | how a host becomes one of the cloud's |
 //!
 //! Rules that both sides rely on:
 //! - A spec is the whole wanted state of a server. The agent refuses a generation older than the one it holds, and
@@ -17,6 +19,8 @@
 //! - A report that the control plane could not commit comes again. So does everything after a new connection.
 
 pub mod client;
+pub mod join;
+pub mod pki;
 pub mod server;
 
 use std::fmt;

@@ -2,50 +2,53 @@
 
 use std::{
     fs, io,
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::{
-    future::ready,
-    stream::{BoxStream, StreamExt},
+use futures_util::{future::ready, stream::StreamExt};
+use tokio::net::{TcpListener, UnixListener as TokioUnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::transport::{
+    Certificate, Identity, Server, ServerTlsConfig,
+    server::{Router, TcpIncoming},
 };
-use model::{Error, ErrorKind, id::HostId};
-use tokio::{
-    net::{UnixListener as TokioUnixListener, UnixStream},
-    sync::mpsc,
-    time::timeout,
-};
-use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
-use tokio_util::io::ReaderStream;
-use tonic::{Request, Response, Status, Streaming, transport::Server};
 
-use super::{ControlPlane, Hub, session::Session};
+use super::{
+    ControlPlane, Hub,
+    service::{Enrolment, Link, Trust},
+};
 use crate::{
-    FromAgent, ImageChunk, ImageRequest, ToAgent, from_agent,
-    generated::host_link_server::{HostLink, HostLinkServer},
+    generated::{enrol_server::EnrolServer, host_link_server::HostLinkServer},
+    pki::{Authority, PkiError},
 };
 
-/// How long a new connection may take to say hello.
-const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
-/// Images travel in pieces of this size.
-const IMAGE_CHUNK_BYTES: usize = 256 << 10;
 /// Largest message of an agent: a hello with 10,000 servers is below 1 MiB.
 const MESSAGE_BYTES_MAX: usize = 8 << 20;
+/// A connection on which nothing moves is probed this often...
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
+/// ...and given up when the probe stays unanswered this long.
+const KEEP_ALIVE_TIME_MAX: Duration = Duration::from_secs(10);
+/// Streams that one connection may have open: one link, and the images it fetches.
+const STREAMS_MAX: u32 = 64;
 
 /// Why the link could not be served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The socket could not be made.
-    #[error("cannot listen on {path}: {source}")]
+    #[error("cannot listen on {at}: {source}")]
     Listen {
-        /// The socket.
-        path: PathBuf,
+        /// The path or address.
+        at: String,
         /// What the system said.
         source: io::Error,
     },
+    /// The listener's certificate.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
     /// The server ended by itself.
     #[error("the agents' listener failed")]
     Serve(#[from] tonic::transport::Error),
@@ -69,10 +72,14 @@ impl UnixListener {
             fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
             Ok(listener)
         };
-        bind().map(Self).map_err(|source| ServeError::Listen { path: path.to_owned(), source })
+        let at = || PathBuf::from(path).display().to_string();
+        bind().map(Self).map_err(|source| ServeError::Listen { at: at(), source })
     }
 
     /// Serves agents until `shutdown` resolves, then ends their connections.
+    ///
+    /// # Errors
+    /// When the socket fails.
     pub async fn serve(
         self,
         hub: Hub,
@@ -81,15 +88,77 @@ impl UnixListener {
     ) -> Result<(), ServeError> {
         let incoming =
             UnixListenerStream::new(self.0).filter(|accepted| ready(accepted.as_ref().map_or(true, is_own_user)));
-        let service =
-            HostLinkServer::new(Link { hub: hub.clone(), control }).max_decoding_message_size(MESSAGE_BYTES_MAX);
-        let shutdown = async {
-            shutdown.await;
-            hub.disconnect_all();
-        };
-        Server::builder().add_service(service).serve_with_incoming_shutdown(incoming, shutdown).await?;
-        Ok(())
+        let router = with_link(&mut server(), &hub, &control, Trust::SameUser);
+        Ok(router.serve_with_incoming_shutdown(incoming, ended(&hub, shutdown)).await?)
     }
+}
+
+/// The port for agents of other machines. Without a certificate a caller can join and nothing else.
+pub struct TlsListener {
+    listener: TcpListener,
+    authority: Arc<Authority>,
+}
+
+impl TlsListener {
+    /// Takes the port.
+    ///
+    /// # Errors
+    /// When it is taken.
+    pub async fn bind(address: SocketAddr, authority: Arc<Authority>) -> Result<Self, ServeError> {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| ServeError::Listen { at: address.to_string(), source })?;
+        Ok(Self { listener, authority })
+    }
+
+    /// The address in use.
+    ///
+    /// # Errors
+    /// When the system does not know it.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves agents until `shutdown` resolves, then ends their connections.
+    ///
+    /// # Errors
+    /// When the listener's certificate can't be made or the port fails.
+    pub async fn serve(
+        self,
+        hub: Hub,
+        control: Arc<dyn ControlPlane>,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServeError> {
+        let (chain, key) = self.authority.listener_identity()?;
+        let tls = ServerTlsConfig::new()
+            .identity(Identity::from_pem(chain, key))
+            .client_ca_root(Certificate::from_pem(self.authority.certificate_pem()))
+            .client_auth_optional(true)
+            .timeout(KEEP_ALIVE_TIME_MAX);
+        let enrolment = Enrolment { control: control.clone(), authority: self.authority };
+        let router = with_link(&mut server().tls_config(tls)?, &hub, &control, Trust::Certificate)
+            .add_service(EnrolServer::new(enrolment));
+        let incoming = TcpIncoming::from(self.listener).with_nodelay(Some(true));
+        Ok(router.serve_with_incoming_shutdown(incoming, ended(&hub, shutdown)).await?)
+    }
+}
+
+fn server() -> Server {
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEP_ALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE_TIME_MAX))
+        .max_concurrent_streams(STREAMS_MAX)
+}
+
+fn with_link(server: &mut Server, hub: &Hub, control: &Arc<dyn ControlPlane>, trust: Trust) -> Router {
+    let link = Link { hub: hub.clone(), control: control.clone(), trust };
+    server.add_service(HostLinkServer::new(link).max_decoding_message_size(MESSAGE_BYTES_MAX))
+}
+
+/// Links never end by themselves, so that waiting for them would be for ever.
+async fn ended(hub: &Hub, shutdown: impl Future<Output = ()>) {
+    shutdown.await;
+    hub.disconnect_all();
 }
 
 /// The mode of the socket says the same, but holds only from the moment after it was made.
@@ -102,59 +171,5 @@ fn is_own_user(stream: &UnixStream) -> bool {
             false
         }
         Err(_) => false,
-    }
-}
-
-/// The gRPC service.
-struct Link {
-    hub: Hub,
-    control: Arc<dyn ControlPlane>,
-}
-
-#[tonic::async_trait]
-impl HostLink for Link {
-    type ConnectStream = BoxStream<'static, Result<ToAgent, Status>>;
-    type FetchImageStream = BoxStream<'static, Result<ImageChunk, Status>>;
-
-    async fn connect(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::ConnectStream>, Status> {
-        let mut incoming = request.into_inner();
-        let first = timeout(HELLO_TIME_MAX, incoming.message())
-            .await
-            .map_err(|_| Status::deadline_exceeded("no hello came"))??;
-        let Some(FromAgent { message: Some(from_agent::Message::Hello(hello)) }) = first else {
-            return Err(Status::invalid_argument("the first message must be a hello"));
-        };
-        if !model::id::is_uuid_like(&hello.host_id) || hello.host_name.is_empty() {
-            return Err(Status::invalid_argument("a hello needs the host's id and name"));
-        }
-        let host = HostId::new(hello.host_id.clone());
-        let (outgoing, queue) = mpsc::channel(self.hub.limits().queue);
-        let connection = self.hub.register(&host, outgoing);
-        let session = Session { hub: self.hub.clone(), control: self.control.clone(), host, connection };
-        tokio::spawn(session.run(hello, incoming));
-        Ok(Response::new(ReceiverStream::new(queue).map(Ok).boxed()))
-    }
-
-    async fn fetch_image(&self, request: Request<ImageRequest>) -> Result<Response<Self::FetchImageStream>, Status> {
-        let ImageRequest { host_id, image_id } = request.into_inner();
-        let host = HostId::new(host_id);
-        let reader = timeout(self.hub.limits().callback, self.control.fetch_image(&host, &image_id))
-            .await
-            .map_err(|_| Status::deadline_exceeded("opening the image took too long"))?
-            .map_err(|error| to_status(&error))?;
-        let chunks = ReaderStream::with_capacity(reader, IMAGE_CHUNK_BYTES).map(|chunk| {
-            chunk.map(|data| ImageChunk { data }).map_err(|e| Status::unavailable(format!("reading the image: {e}")))
-        });
-        Ok(Response::new(chunks.boxed()))
-    }
-}
-
-/// The agent only needs to know whether trying again makes sense.
-fn to_status(error: &Error) -> Status {
-    match error.kind {
-        ErrorKind::NotFound | ErrorKind::Gone => Status::not_found(&error.message),
-        ErrorKind::Forbidden => Status::permission_denied(&error.message),
-        ErrorKind::Conflict => Status::failed_precondition(&error.message),
-        _ => Status::unavailable(&error.message),
     }
 }

@@ -5,22 +5,24 @@
 //! | this one | [`ControlPlane`]: what a connection calls; the compute service implements it |
 //! | `hub.rs` | [`Hub`]: who is connected; sending commands and asking questions |
 //! | `session.rs` | one connection's life: hello, reports, heartbeats, end |
-//! | `listen.rs` | the unix socket, and the gRPC service |
+//! | `listen.rs` | where agents come in: unix socket, TCP with TLS |
+//! | `service.rs` | the gRPC services, and who may speak for which host |
 
 mod hub;
 mod listen;
+mod service;
 mod session;
 
 use std::{pin::Pin, time::Duration};
 
 use futures_util::future::BoxFuture;
-use model::{Result, id::HostId};
+use model::{Error, Result, id::HostId};
 use tokio::io::AsyncRead;
 
 use crate::{Hello, HostStats, RemoveServer, ServerReport, ServerSpec, ToAgent, to_agent};
 
 pub use hub::Hub;
-pub use listen::{ServeError, UnixListener};
+pub use listen::{ServeError, TlsListener, UnixListener};
 
 /// An image's bytes.
 pub type ImageReader = Pin<Box<dyn AsyncRead + Send>>;
@@ -42,6 +44,17 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// The host is alive, and this is how it fares. Sent every few seconds.
     fn heartbeat<'a>(&'a self, host: &'a HostId, stats: HostStats) -> BoxFuture<'a, Result<()>>;
+
+    /// A host wants to join with the secret of a token ([`crate::join::JoinToken`]): spend it, or refuse. The default
+    /// invites nobody.
+    fn host_enrols<'a>(
+        &'a self,
+        _host: &'a HostId,
+        _host_name: &'a str,
+        _secret: &'a str,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Err(Error::unsupported("EnrolmentUnsupported", "This control plane invites no hosts.")) })
+    }
 
     /// Opens the image for the host. Should refuse an image that no server of the host starts from.
     fn fetch_image<'a>(&'a self, host: &'a HostId, image_id: &'a str) -> BoxFuture<'a, Result<ImageReader>>;
