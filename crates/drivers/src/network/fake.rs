@@ -400,6 +400,15 @@ impl ChassisPorts for FakeChassis {
         })
     }
 
+    /// Nothing crashes here, so there are none.
+    fn list_strays(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        Box::pin(ready(Ok(Vec::new())))
+    }
+
+    fn remove_stray<'a>(&'a self, _device: &'a str) -> BoxFuture<'a, Result<()>> {
+        self.network.verb("remove_stray", |_| Ok(false))
+    }
+
     fn ensure_metadata_namespace<'a>(&'a self, spec: &'a MetadataSpec) -> BoxFuture<'a, Result<()>> {
         let key = (self.host.clone(), spec.network_id.clone());
         self.network.verb("ensure_metadata_namespace", |state| Ok(put(&mut state.metadata, &key, spec)))

@@ -8,7 +8,10 @@ use model::addr::Mac;
 use rtnetlink::{
     Error, Handle, LinkUnspec, LinkVeth,
     packet_core::ErrorMessage,
-    packet_route::link::{LinkAttribute, LinkMessage},
+    packet_route::{
+        address::{AddressAttribute, AddressMessage},
+        link::{LinkAttribute, LinkMessage},
+    },
 };
 
 use super::{NetworkError, Result};
@@ -75,6 +78,42 @@ impl Links {
             Err(error) => Err(failed("add an address to the device", name, &error)),
             Ok(()) => Ok(()),
         }
+    }
+
+    /// Makes these the addresses of a device; those that the kernel gives it itself (link-local) stay.
+    pub(super) async fn set_addresses(&self, name: &str, wanted: &[IpNet]) -> Result<()> {
+        let index = self.index(name).await?;
+        let there = self.0.address().get().set_link_index_filter(index).execute();
+        let there: Vec<AddressMessage> =
+            there.try_collect().await.map_err(|error| failed("list the addresses of", name, &error))?;
+        for message in there {
+            let ip = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Address(ip) => Some(*ip),
+                _ => None,
+            });
+            let Some(net) = ip.and_then(|ip| IpNet::new(ip, message.header.prefix_len).ok()) else { continue };
+            let kernels = matches!(net, IpNet::V6(v6) if v6.addr().is_unicast_link_local());
+            if !kernels && !wanted.contains(&net) {
+                let removed = self.0.address().del(message).execute().await;
+                removed.map_err(|error| failed("take an address from the device", name, &error))?;
+            }
+        }
+        for address in wanted {
+            self.ensure_address(name, *address).await?;
+        }
+        Ok(())
+    }
+
+    /// The names of this namespace's devices that begin so.
+    pub(super) async fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let links = self.0.link().get().execute();
+        let links: Vec<LinkMessage> = links.try_collect().await.map_err(|error| failed("list", "devices", &error))?;
+        let name = |attribute: LinkAttribute| match attribute {
+            LinkAttribute::IfName(name) => Some(name),
+            _ => None,
+        };
+        let names = links.into_iter().filter_map(|link| link.attributes.into_iter().find_map(name));
+        Ok(names.filter(|name| name.starts_with(prefix)).collect())
     }
 
     /// Makes a pair of virtual Ethernet devices, the second one inside the namespace of that file.

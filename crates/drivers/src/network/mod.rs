@@ -167,6 +167,11 @@ pub trait ChassisPorts: Send + Sync {
     /// after a gap. A port that is unplugged is reported as not installed.
     fn watch_installed(&self) -> BoxStream<'static, PortInstalled>;
 
+    /// Devices of Nacre's making on this host that are not plugged in: for `nacre doctor`.
+    fn list_strays(&self) -> BoxFuture<'_, Result<Vec<String>>>;
+    /// Removes such a device; one that is plugged in stays.
+    fn remove_stray<'a>(&'a self, device: &'a str) -> BoxFuture<'a, Result<()>>;
+
     /// Makes the network namespace of a network's metadata service, plugged in as its localport, with the port's
     /// address and [`METADATA_IP`].
     fn ensure_metadata_namespace<'a>(&'a self, spec: &'a MetadataSpec) -> BoxFuture<'a, Result<()>>;
@@ -598,12 +603,17 @@ pub struct MetadataSpec {
     pub mtu: u32,
 }
 
+/// How taps of guests begin.
+pub(crate) const TAP_PREFIX: &str = "tap";
+/// How much of an id fits into an interface name after a prefix of three letters.
+pub(crate) const SHORT_CHARS: usize = 11;
+
 /// The tap's name of a port: as long a part of the id as an interface name holds.
 pub fn tap_name(port: &PortId) -> String {
-    format!("tap{}", short(port.as_str()))
+    format!("{TAP_PREFIX}{}", short(port.as_str()))
 }
 
-/// The part of an id that fits into an interface name after a prefix of three letters.
+/// The part of an id that goes into interface names.
 pub(crate) fn short(id: &str) -> String {
-    id.chars().filter(char::is_ascii_alphanumeric).take(11).collect()
+    id.chars().filter(char::is_ascii_alphanumeric).take(SHORT_CHARS).collect()
 }

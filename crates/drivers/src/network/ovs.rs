@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     ChassisPorts, Datapath, METADATA_IP, MetadataSpec, NetworkError, PlugSpec, PluggedPort, PortInstalled, Result,
+    SHORT_CHARS, TAP_PREFIX,
     link::Links,
     netns,
     ovsdb::{Client, Config, Datum, Operation, OvsdbError, Remote, Replica, Row, TableSpec},
@@ -31,6 +32,7 @@ pub(super) const INTEGRATION_BRIDGE: &str = "br-int";
 const SERVER: &str = "server";
 const METADATA: &str = "metadata";
 const NAMESPACE_PREFIX: &str = "nacre-md-";
+const METADATA_PREFIX: &str = "mdo";
 const VERB_TIME_MAX: Duration = Duration::from_secs(10);
 const ATTEMPTS_MAX: usize = 5;
 
@@ -200,12 +202,30 @@ impl Ovs {
         inside.bring_up("lo", None, None).await?;
         inside.bring_up(&names.inside, Some(spec.mtu), Some(spec.mac)).await?;
         let metadata = IpNet::V4(Ipv4Net::from(METADATA_IP));
-        for address in spec.addresses.iter().chain([&metadata]) {
-            inside.ensure_address(&names.inside, *address).await?;
-        }
+        let addresses: Vec<IpNet> = spec.addresses.iter().copied().chain([metadata]).collect();
+        inside.set_addresses(&names.inside, &addresses).await?;
         if self.datapath == Datapath::Netdev {
             let device = names.inside.clone();
             netns::within(&names.namespace, "set up checksums", move || sys::finish_checksums(&device)).await?;
+        }
+        Ok(())
+    }
+
+    /// Devices of our making that the switch does not know: what a crash between two steps leaves behind.
+    async fn strays(&self) -> Result<Vec<String>> {
+        self.ready().await?;
+        let mut devices = self.links.names(TAP_PREFIX).await?;
+        devices.extend(self.links.names(METADATA_PREFIX).await?);
+        let replica = self.client.replica();
+        let known: BTreeSet<&str> = replica.rows(INTERFACE).filter_map(|(_, row)| row.get("name").as_text()).collect();
+        devices.retain(|device| is_ours(device) && !known.contains(device.as_str()));
+        devices.sort();
+        Ok(devices)
+    }
+
+    async fn drop_stray(&self, device: &str) -> Result<()> {
+        if self.strays().await?.iter().any(|stray| stray == device) {
+            self.links.remove(device).await?;
         }
         Ok(())
     }
@@ -262,6 +282,14 @@ impl ChassisPorts for Ovs {
         })
     }
 
+    fn list_strays(&self) -> BoxFuture<'_, Result<Vec<String>>> {
+        Box::pin(self.strays())
+    }
+
+    fn remove_stray<'a>(&'a self, device: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.drop_stray(device))
+    }
+
     fn ensure_metadata_namespace<'a>(&'a self, spec: &'a MetadataSpec) -> BoxFuture<'a, Result<()>> {
         Box::pin(self.make_metadata(spec))
     }
@@ -305,10 +333,16 @@ impl MetadataNames {
         let short = short(network.as_str());
         Self {
             namespace: format!("{NAMESPACE_PREFIX}{network}"),
-            outside: format!("mdo{short}"),
+            outside: format!("{METADATA_PREFIX}{short}"),
             inside: format!("mdi{short}"),
         }
     }
+}
+
+/// Whether a device's name is one that [`super::tap_name`] or [`MetadataNames`] makes of a UUID.
+fn is_ours(device: &str) -> bool {
+    let id = device.strip_prefix(TAP_PREFIX).or_else(|| device.strip_prefix(METADATA_PREFIX)).unwrap_or_default();
+    id.len() == SHORT_CHARS && id.chars().all(|c| c.is_ascii_hexdigit())
 }
 
 fn server_port(row: &Row) -> Option<PortId> {

@@ -25,10 +25,29 @@ fn ovs_conforms() {
     in_lab(|Lab { ovn, ovs, .. }| async move {
         ports_come_up_and_go_down(&ovn, &ovs).await;
         assert_eq!(run("ip", &["-o", "link", "show", "type", "tun"]).matches("tap").count(), 0, "no tap is left");
+        strays_are_found(&ovn, &ovs).await;
         metadata_has_its_place(&ovn, &ovs, 80).await;
         assert_eq!(run("ip", &["-o", "link", "show", "type", "veth"]), "", "no veth is left");
         assert_eq!(run("ip", &["netns", "list"]), "", "no namespace is left");
     });
+}
+
+async fn strays_are_found(north: &dyn Northbound, chassis: &dyn ChassisPorts) {
+    let net = things::network();
+    let subnet = things::subnet(&net, "10.0.0.0/24", "10.0.0.1", "10.0.0.2");
+    let (plugged, stray) = (things::port(&net, &subnet, "10.0.0.5", &[]), tap_name(&model::id::PortId::random()));
+    chassis.ensure_port_plugged(&plug(&plugged)).await.unwrap();
+    run("ip", &["tuntap", "add", &stray, "mode", "tap"]);
+    run("ip", &["tuntap", "add", "tap0", "mode", "tap"]);
+    assert_eq!(chassis.list_strays().await.unwrap(), [stray.as_str()], "neither the plugged one nor somebody else's");
+    for device in [stray.as_str(), "tap0", &tap_name(&plugged.id)] {
+        chassis.remove_stray(device).await.unwrap();
+    }
+    assert!(chassis.list_strays().await.unwrap().is_empty());
+    run("ip", &["link", "del", "tap0"]);
+    assert_eq!(chassis.list().await.unwrap().len(), 1);
+    chassis.remove_port_plugged(&plugged.id).await.unwrap();
+    north.remove_network(&net.id).await.unwrap();
 }
 
 fn plug(port: &PortSpec) -> PlugSpec {
@@ -101,8 +120,10 @@ async fn metadata_has_its_place(north: &dyn Northbound, chassis: &dyn ChassisPor
     assert!(chassis.metadata_listener(&net.id, tcp_port).await.is_err(), "there is no place to listen yet");
     chassis.ensure_metadata_namespace(&spec).await.unwrap();
     chassis.ensure_metadata_namespace(&spec).await.unwrap();
-    assert_eq!(chassis.list_metadata_namespaces().await.unwrap(), [net.id.clone()]);
+    assert_eq!(chassis.list_metadata_namespaces().await.unwrap(), std::slice::from_ref(&net.id));
     assert!(chassis.list().await.unwrap().is_empty(), "it is no guest's port");
+    let moved = MetadataSpec { addresses: vec!["10.0.0.3/24".parse().unwrap()], ..spec.clone() };
+    chassis.ensure_metadata_namespace(&moved).await.unwrap();
     let listener = chassis.metadata_listener(&net.id, tcp_port).await.unwrap();
     let listener = tokio::net::TcpListener::from_std(listener).unwrap();
     assert!(timeout(Duration::from_millis(1), listener.accept()).await.is_err(), "nobody calls");

@@ -12,6 +12,8 @@
 //! The real parts need root and the programs of OVN; where they are missing the tests say so and pass, unless
 //! `NACRE_REQUIRE_OVN` is set, as it is in CI.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, reason = "a test")]
+
 mod chassis;
 mod engine;
 mod figures;

@@ -109,6 +109,53 @@ fn ovn_carries_what_it_should_and_nothing_else() {
 }
 
 #[test]
+fn guests_learn_their_address_by_dhcp() {
+    in_lab(|lab| async move {
+        let net = things::network();
+        let subnet = things::subnet(&net, "10.0.0.0/24", "10.0.0.1", "10.0.0.2");
+        // A group that permits nothing at all: DHCP passes nevertheless.
+        let mut group = things::group(vec![]);
+        group.rules.clear();
+        let port = things::port(&net, &subnet, "10.0.0.5", &[&group]);
+        lab.ovn.ensure_network(&net).await.unwrap();
+        lab.ovn.ensure_subnet_dhcp(&subnet).await.unwrap();
+        lab.ovn.ensure_security_group(&group).await.unwrap();
+        lab.ovn.ensure_port(&port).await.unwrap();
+        let _guest = Guest::start(&lab, "d", &port, "10.0.0.1").await;
+        let (script, answer) = (lab.directory.join("script"), lab.directory.join("answer"));
+        std::fs::write(&script, format!("#!/bin/sh\n[ \"$1\" = bound ] && env > {}\nexit 0\n", answer.display()))
+            .unwrap();
+        run("chmod", &["755", script.to_str().unwrap()]);
+        let client = [
+            "busybox",
+            "udhcpc",
+            "-i",
+            "eth0",
+            "-n",
+            "-q",
+            "-f",
+            "-t",
+            "5",
+            "-T",
+            "1",
+            "-O",
+            "staticroutes",
+            "-O",
+            "mtu",
+            "-O",
+            "hostname",
+        ];
+        let arguments = [&["netns", "exec", "d"][..], &client, &["-s", script.to_str().unwrap()]].concat();
+        assert!(succeeds("ip", &arguments).await, "a lease");
+        let answer = std::fs::read_to_string(&answer).unwrap();
+        for line in ["ip=10.0.0.5", "router=10.0.0.1", "dns=9.9.9.9", "mtu=1442", "lease=86400", "hostname=guest"] {
+            assert!(answer.lines().any(|said| said == line), "{line} in {answer}");
+        }
+        assert!(answer.contains("staticroutes=169.254.169.254/32 10.0.0.2 0.0.0.0/0 10.0.0.1"), "{answer}");
+    });
+}
+
+#[test]
 fn guests_reach_their_metadata() {
     in_lab(|lab| async move {
         let net = things::network();

@@ -80,13 +80,14 @@ fn dhcp_options(spec: &SubnetSpec) -> Vec<(&'static str, String)> {
     let family = |ip: &&IpAddr| ip.is_ipv4() == spec.cidr.addr().is_ipv4();
     let servers: Vec<String> = spec.dns_servers.iter().filter(family).map(IpAddr::to_string).collect();
     let mac = spec.server_mac.to_string();
+    let domain = spec.dns_domain.as_deref().and_then(quoted);
     let mut options = Vec::new();
     if !servers.is_empty() {
         options.push(("dns_server", format!("{{{}}}", servers.join(", "))));
     }
     if spec.cidr.addr().is_ipv6() {
         options.push(("server_id", mac));
-        options.extend(spec.dns_domain.iter().map(|domain| ("domain_search", format!("\"{domain}\""))));
+        options.extend(domain.map(|domain| ("domain_search", domain)));
         return options;
     }
     let server = spec.gateway.or(spec.metadata_ip).unwrap_or_else(|| spec.cidr.network());
@@ -94,7 +95,7 @@ fn dhcp_options(spec: &SubnetSpec) -> Vec<(&'static str, String)> {
     options.push(("server_mac", mac));
     options.push(("lease_time", spec.lease.as_secs().to_string()));
     options.push(("mtu", spec.mtu.to_string()));
-    options.extend(spec.dns_domain.iter().map(|domain| ("domain_name", format!("\"{domain}\""))));
+    options.extend(domain.map(|domain| ("domain_name", domain)));
     options.extend(spec.gateway.iter().map(|gateway| ("router", gateway.to_string())));
     // A client that takes classless routes ignores the router option (RFC 3442), so the default route is in both.
     let metadata = spec.metadata_ip.map(|via| format!("{METADATA_IP}/32,{via}"));
@@ -106,6 +107,13 @@ fn dhcp_options(spec: &SubnetSpec) -> Vec<(&'static str, String)> {
         options.push(("classless_static_route", format!("{{{}}}", all.join(", "))));
     }
     options
+}
+
+/// A name as a string constant of OVN's expression language. A name that could end the string and say more, which no
+/// host name does, is left out.
+fn quoted(name: &str) -> Option<String> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    (!name.is_empty() && name.chars().all(plain)).then(|| format!("\"{name}\""))
 }
 
 pub(super) fn ensure_port(plan: &mut Plan<'_>, spec: &PortSpec) -> Result<()> {
@@ -122,7 +130,8 @@ pub(super) fn ensure_port(plan: &mut Plan<'_>, spec: &PortSpec) -> Result<()> {
         }
     }
     let (addresses, allowed) = addresses(spec);
-    let options = [("hostname", &spec.hostname), ("requested-chassis", &spec.chassis)];
+    let options =
+        [("hostname", spec.hostname.as_deref().and_then(quoted)), ("requested-chassis", spec.chassis.clone())];
     let kind = match spec.kind {
         PortKind::Server => "",
         PortKind::Metadata => "localport",
@@ -135,7 +144,7 @@ pub(super) fn ensure_port(plan: &mut Plan<'_>, spec: &PortSpec) -> Result<()> {
         ("enabled", Datum::one(spec.admin_up)),
         ("dhcpv4_options", Datum::set(v4)),
         ("dhcpv6_options", Datum::set(v6)),
-        ("options", Datum::map(options.into_iter().filter_map(|(key, value)| Some((key, value.as_deref()?))))),
+        ("options", Datum::map(options.into_iter().filter_map(|(key, value)| Some((key, value?))))),
         ("external_ids", rows::marks(OwnedKind::Port, id, &[("nacre-network", spec.network_id.as_str())])),
     ];
     plan.ensure(Wanted { table: SWITCH_PORT, uuid, columns, parent: Some(parent) });
@@ -250,6 +259,14 @@ mod tests {
         assert!(!options(&spec).contains_key("router") && !options(&spec).contains_key("classless_static_route"));
         spec.cidr = "fd00::/64".parse().unwrap();
         assert_eq!(options(&spec).keys().copied().collect::<Vec<_>>(), ["dns_server", "domain_search", "server_id"]);
+    }
+
+    #[test]
+    fn names_cannot_say_more_than_a_name() {
+        assert_eq!(quoted("web-1.example.org").as_deref(), Some("\"web-1.example.org\""));
+        for bad in ["", "a\"); drop; (\"", "a b", "ä", "a\\"] {
+            assert_eq!(quoted(bad), None, "{bad}");
+        }
     }
 
     #[test]
