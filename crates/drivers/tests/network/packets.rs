@@ -41,11 +41,11 @@ impl<'a> Guest<'a> {
     }
 
     async fn pings(&self, address: &str) -> bool {
-        succeeds("ip", &["netns", "exec", self.name, "ping", "-c", "1", "-W", "2", address]).await
+        succeeds("ip", &["netns", "exec", self.name, "ping", "-c", "1", "-W", "1", address]).await
     }
 
     async fn pings_from(&self, source: &str, address: &str) -> bool {
-        succeeds("ip", &["netns", "exec", self.name, "ping", "-I", source, "-c", "1", "-W", "2", address]).await
+        succeeds("ip", &["netns", "exec", self.name, "ping", "-I", source, "-c", "1", "-W", "1", address]).await
     }
 }
 
@@ -96,7 +96,7 @@ fn ovn_carries_what_it_should_and_nothing_else() {
         assert!(!succeeds("ping", &["-c", "1", "-W", "1", "172.24.4.20"]).await, "and nobody else");
         group.rules.push(things::rule(Direction::Ingress, icmp(), Remote::Any));
         north.ensure_security_group(&group).await.unwrap();
-        assert!(soon(async || succeeds("ping", &["-c", "1", "-W", "2", "172.24.4.20"]).await).await, "floating IP");
+        assert!(soon(async || succeeds("ping", &["-c", "1", "-W", "1", "172.24.4.20"]).await).await, "floating IP");
 
         a.ip(&["addr", "add", "10.0.0.77/24", "dev", "eth0"]);
         assert!(!a.pings_from("10.0.0.77", "10.0.0.6").await, "a source address of one's own making");
