@@ -1,1 +1,98 @@
-//! placeholder
+//! The compute service: Nova's API v2.1, microversions 2.1 to 2.100.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`routes`], [`policy`], [`versions`] | the tables |
+//! | `servers` | servers: API, decisions, the state machine that brings them up and down |
+//! | `hosts` | the hypervisor hosts' side: what their agents call, what is sent to them |
+//! | `metadata` | the documents that guests read about themselves |
+//! | `instance_actions`, `interfaces` | what hangs on a server |
+//! | `sweeps` | periodic whole-table work |
+//!
+//! Invariants:
+//! - The API writes intent (`wanted_power`, `boot`, `delete_wanted_at`, a port to detach) and wakes the server's flow;
+//!   the flow alone brings it about. Both in one transaction with quota, allocations and addresses.
+//! - What users see of a server's state is computed by `servers::logic::shown` from its row and the flow's step, and
+//!   written in that same commit.
+//! - A host is told a server's whole wanted state under a generation that only grows. What it reports is stored as it
+//!   comes and wakes the flow.
+
+mod bootstrap;
+pub mod policy;
+pub mod routes;
+pub mod versions;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use hostlink::server::Hub;
+use store::Db;
+
+pub use bootstrap::bootstrap;
+
+/// What the handlers, the machines and the hosts' side share.
+pub struct State {
+    /// The database.
+    pub db: Db,
+    /// The hosts that are connected.
+    pub hub: Hub,
+    /// Where image files lie; rows name them relative to it.
+    pub image_dir: PathBuf,
+    /// Settings.
+    pub config: Config,
+}
+
+/// Settings of the service; the defaults are for production.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The zone of hosts that name none (Nova's `default_availability_zone`).
+    pub zone: String,
+    /// How far hosts' processors are over-committed, in hundredths (Nova: 4.0).
+    pub cpu_ratio_percent: i64,
+    /// How far hosts' memory is over-committed, in hundredths (Nova: 1.0).
+    pub memory_ratio_percent: i64,
+    /// How far hosts' disks are over-committed, in hundredths (Nova: 1.0).
+    pub disk_ratio_percent: i64,
+    /// How long building a server may take, from the request to the running guest.
+    pub build_within: Duration,
+    /// How long starting, rebooting and plugging may take.
+    pub change_within: Duration,
+    /// How long a guest has to power itself down before it is stopped hard (Nova: 60 s).
+    pub grace: Duration,
+    /// How long rows of deleted servers stay, for `changes-since`.
+    pub keep_deleted: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            zone: "nova".to_owned(),
+            cpu_ratio_percent: 400,
+            memory_ratio_percent: 100,
+            disk_ratio_percent: 100,
+            build_within: Duration::from_secs(600),
+            change_within: Duration::from_secs(180),
+            grace: Duration::from_secs(60),
+            keep_deleted: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+impl State {
+    /// The service's state.
+    pub fn new(db: Db, hub: Hub, image_dir: PathBuf, config: Config) -> Arc<Self> {
+        Arc::new(Self { db, hub, image_dir, config })
+    }
+}
+
+/// The service as `web` serves it.
+pub fn service(state: Arc<State>) -> web::Service {
+    web::Service {
+        name: "compute",
+        prefix: "/compute",
+        routes: routes::ROUTES,
+        policy: policy::RULES,
+        versions: Some(&versions::VERSIONS),
+        faults: web::FaultStyle::Nova,
+        state,
+    }
+}
