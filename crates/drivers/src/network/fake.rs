@@ -24,6 +24,8 @@ use super::{
 };
 
 const EVENTS_QUEUED_MAX: usize = 16 * 1024;
+/// Small, since simulations have thousands of hosts: a watcher that is slower is told everything anew.
+const HOST_EVENTS_QUEUED_MAX: usize = 64;
 
 /// A network engine that only remembers.
 #[derive(Clone)]
@@ -39,12 +41,25 @@ pub struct FakeChassis {
     host: String,
 }
 
-/// A port became usable on a host, or ceased to be.
+/// A port became usable where it is plugged in, or ceased to be.
 #[derive(Clone)]
 struct Change {
-    host: String,
     port: PortId,
     installed: bool,
+}
+
+/// What one host has.
+struct Host {
+    plugged: BTreeMap<PortId, PlugSpec>,
+    metadata: BTreeMap<NetworkId, MetadataSpec>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        let changes = broadcast::channel(HOST_EVENTS_QUEUED_MAX).0;
+        Self { plugged: BTreeMap::new(), metadata: BTreeMap::new(), changes }
+    }
 }
 
 #[derive(Default)]
@@ -56,8 +71,9 @@ struct State {
     floating_ips: BTreeMap<FloatingIpId, FloatingIpSpec>,
     security_groups: BTreeMap<SecurityGroupId, SecurityGroupSpec>,
     dns: BTreeMap<NetworkId, DnsSpec>,
-    plugged: BTreeMap<(String, PortId), PlugSpec>,
-    metadata: BTreeMap<(String, NetworkId), MetadataSpec>,
+    hosts: BTreeMap<String, Host>,
+    /// Where a port is plugged in.
+    hosts_of: BTreeMap<PortId, BTreeSet<String>>,
     failures: BTreeMap<&'static str, VecDeque<NetworkError>>,
     writes: u64,
 }
@@ -118,15 +134,17 @@ impl FakeNetwork {
         Box::pin(ready(done.map(drop)))
     }
 
+    /// Tells what became of a port wherever it is plugged in.
     fn tell(&self, state: &State, port: &PortId) {
-        let hosts = state.plugged.keys().filter(|(_, plugged)| plugged == port);
-        for (host, _) in hosts {
-            self.tell_one(host, port, state.is_installed(port));
+        for host in state.hosts_of.get(port).into_iter().flatten().filter_map(|host| state.hosts.get(host)) {
+            self.tell_host(host, port, state.is_installed(port));
         }
     }
 
-    fn tell_one(&self, host: &str, port: &PortId, installed: bool) {
-        let _nobody_listens = self.changes.send(Change { host: host.to_owned(), port: port.clone(), installed });
+    fn tell_host(&self, host: &Host, port: &PortId, installed: bool) {
+        for changes in [&host.changes, &self.changes] {
+            let _nobody_listens = changes.send(Change { port: port.clone(), installed });
+        }
     }
 }
 
@@ -301,10 +319,10 @@ impl Northbound for FakeNetwork {
     fn watch_ports(&self) -> BoxStream<'static, PortUp> {
         let all = |network: &FakeNetwork| {
             let state = network.lock();
-            let plugged: BTreeSet<&PortId> = state.plugged.keys().map(|(_, port)| port).collect();
-            state.ports.keys().map(|id| PortUp { port_id: id.clone(), up: plugged.contains(id) }).collect()
+            let plugged = |port: &PortId| state.hosts_of.contains_key(port);
+            state.ports.keys().map(|id| PortUp { port_id: id.clone(), up: plugged(id) }).collect()
         };
-        self.watch(all, |change| Some(PortUp { port_id: change.port, up: change.installed }))
+        self.watch(self.changes.subscribe(), all, |change| PortUp { port_id: change.port, up: change.installed })
     }
 
     fn connected(&self) -> bool {
@@ -327,13 +345,12 @@ struct Watch<A, O, T> {
 
 impl FakeNetwork {
     /// Everything, then each change; everything again if the reader was too slow.
-    fn watch<T, A, O>(&self, all: A, one: O) -> BoxStream<'static, T>
+    fn watch<T, A, O>(&self, changes: broadcast::Receiver<Change>, all: A, one: O) -> BoxStream<'static, T>
     where
         T: Send + 'static,
         A: Fn(&Self) -> VecDeque<T> + Send + 'static,
-        O: Fn(Change) -> Option<T> + Send + 'static,
+        O: Fn(Change) -> T + Send + 'static,
     {
-        let changes = self.changes.subscribe();
         let start = Watch { queue: all(self), network: self.clone(), changes, all, one };
         let next = |mut watch: Watch<A, O, T>| async move {
             loop {
@@ -341,7 +358,7 @@ impl FakeNetwork {
                     return Some((item, watch));
                 }
                 match watch.changes.recv().await {
-                    Ok(change) => watch.queue.extend((watch.one)(change)),
+                    Ok(change) => return Some(((watch.one)(change), watch)),
                     Err(broadcast::error::RecvError::Lagged(_)) => watch.queue = (watch.all)(&watch.network),
                     Err(broadcast::error::RecvError::Closed) => return None,
                 }
@@ -358,10 +375,12 @@ impl ChassisPorts for FakeChassis {
 
     fn ensure_port_plugged<'a>(&'a self, spec: &'a PlugSpec) -> BoxFuture<'a, Result<()>> {
         self.network.verb("ensure_port_plugged", |state| {
-            let key = (self.host.clone(), spec.port_id.clone());
-            let changed = put(&mut state.plugged, &key, spec);
+            let installed = state.is_installed(&spec.port_id);
+            let host = state.hosts.entry(self.host.clone()).or_default();
+            let changed = put(&mut host.plugged, &spec.port_id, spec);
             if changed {
-                self.network.tell_one(&self.host, &spec.port_id, state.is_installed(&spec.port_id));
+                self.network.tell_host(host, &spec.port_id, installed);
+                state.hosts_of.entry(spec.port_id.clone()).or_default().insert(self.host.clone());
             }
             Ok(changed)
         })
@@ -369,18 +388,25 @@ impl ChassisPorts for FakeChassis {
 
     fn remove_port_plugged<'a>(&'a self, id: &'a PortId) -> BoxFuture<'a, Result<()>> {
         self.network.verb("remove_port_plugged", |state| {
-            let removed = state.plugged.remove(&(self.host.clone(), id.clone())).is_some();
-            if removed {
-                self.network.tell_one(&self.host, id, false);
+            let host = state.hosts.entry(self.host.clone()).or_default();
+            if host.plugged.remove(id).is_none() {
+                return Ok(false);
             }
-            Ok(removed)
+            self.network.tell_host(host, id, false);
+            if let Some(hosts) = state.hosts_of.get_mut(id) {
+                hosts.remove(&self.host);
+                if hosts.is_empty() {
+                    state.hosts_of.remove(id);
+                }
+            }
+            Ok(true)
         })
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<PluggedPort>>> {
         let state = self.network.lock();
-        let own = state.plugged.iter().filter(|((host, _), _)| *host == self.host);
-        let ports = own.map(|((_, port), spec)| PluggedPort {
+        let own = state.hosts.get(&self.host).into_iter().flat_map(|host| &host.plugged);
+        let ports = own.map(|(port, spec)| PluggedPort {
             port_id: port.clone(),
             tap: spec.tap.clone(),
             installed: state.is_installed(port),
@@ -389,15 +415,15 @@ impl ChassisPorts for FakeChassis {
     }
 
     fn watch_installed(&self) -> BoxStream<'static, PortInstalled> {
-        let (here, host) = (self.host.clone(), self.host.clone());
+        let changes = self.network.lock().hosts.entry(self.host.clone()).or_default().changes.subscribe();
+        let name = self.host.clone();
         let all = move |network: &FakeNetwork| {
             let state = network.lock();
-            let own = state.plugged.keys().filter(|(host, _)| *host == here);
-            own.map(|(_, port)| PortInstalled { port_id: port.clone(), installed: state.is_installed(port) }).collect()
+            let own = state.hosts.get(&name).into_iter().flat_map(|host| host.plugged.keys());
+            own.map(|port| PortInstalled { port_id: port.clone(), installed: state.is_installed(port) }).collect()
         };
-        self.network.watch(all, move |change| {
-            (change.host == host).then_some(PortInstalled { port_id: change.port, installed: change.installed })
-        })
+        let one = |change: Change| PortInstalled { port_id: change.port, installed: change.installed };
+        self.network.watch(changes, all, one)
     }
 
     /// Nothing crashes here, so there are none.
@@ -410,24 +436,28 @@ impl ChassisPorts for FakeChassis {
     }
 
     fn ensure_metadata_namespace<'a>(&'a self, spec: &'a MetadataSpec) -> BoxFuture<'a, Result<()>> {
-        let key = (self.host.clone(), spec.network_id.clone());
-        self.network.verb("ensure_metadata_namespace", |state| Ok(put(&mut state.metadata, &key, spec)))
+        self.network.verb("ensure_metadata_namespace", |state| {
+            let host = state.hosts.entry(self.host.clone()).or_default();
+            Ok(put(&mut host.metadata, &spec.network_id, spec))
+        })
     }
 
     fn remove_metadata_namespace<'a>(&'a self, id: &'a NetworkId) -> BoxFuture<'a, Result<()>> {
-        let key = (self.host.clone(), id.clone());
-        self.network.verb("remove_metadata_namespace", |state| Ok(state.metadata.remove(&key).is_some()))
+        self.network.verb("remove_metadata_namespace", |state| {
+            let host = state.hosts.get_mut(&self.host);
+            Ok(host.and_then(|host| host.metadata.remove(id)).is_some())
+        })
     }
 
     fn list_metadata_namespaces(&self) -> BoxFuture<'_, Result<Vec<NetworkId>>> {
         let state = self.network.lock();
-        let own = state.metadata.keys().filter(|(host, _)| *host == self.host);
-        Box::pin(ready(Ok(own.map(|(_, network)| network.clone()).collect())))
+        let own = state.hosts.get(&self.host).into_iter().flat_map(|host| host.metadata.keys());
+        Box::pin(ready(Ok(own.cloned().collect())))
     }
 
     /// On loopback, on a port of the system's choice: there is no namespace here.
     fn metadata_listener<'a>(&'a self, id: &'a NetworkId, _tcp_port: u16) -> BoxFuture<'a, Result<TcpListener>> {
-        let there = self.network.lock().metadata.contains_key(&(self.host.clone(), id.clone()));
+        let there = self.network.lock().hosts.get(&self.host).is_some_and(|host| host.metadata.contains_key(id));
         let listen = || {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             listener.set_nonblocking(true)?;

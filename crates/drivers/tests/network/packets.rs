@@ -109,6 +109,38 @@ fn ovn_carries_what_it_should_and_nothing_else() {
 }
 
 #[test]
+fn tenants_with_the_same_range_do_not_meet() {
+    in_lab(|lab| async move {
+        let north: &dyn Northbound = &lab.ovn;
+        let external = things::external_network();
+        let group = things::group(vec![(icmp(), Remote::Any)]);
+        north.ensure_network(&external).await.unwrap();
+        north.ensure_security_group(&group).await.unwrap();
+        let mut guests = Vec::new();
+        for (n, name, ip) in [(1, "one", "10.0.0.5"), (2, "two", "10.0.0.7")] {
+            let net = things::network();
+            let subnet = things::subnet(&net, "10.0.0.0/24", "10.0.0.1", "10.0.0.2");
+            let port = things::port(&net, &subnet, ip, &[&group]);
+            let mut router = things::router(&external, &[(&net, "10.0.0.1/24")]);
+            router.gateway.as_mut().unwrap().addresses = vec![format!("172.24.4.1{n}/24").parse().unwrap()];
+            north.ensure_network(&net).await.unwrap();
+            north.ensure_subnet_dhcp(&subnet).await.unwrap();
+            north.ensure_port(&port).await.unwrap();
+            north.ensure_router(&router).await.unwrap();
+            let floating = things::floating_ip(&router, &port, &format!("172.24.4.2{n}"));
+            north.ensure_floating_ip(&floating).await.unwrap();
+            guests.push(Guest::start(&lab, name, &port, "10.0.0.1").await);
+        }
+        for floating in ["172.24.4.21", "172.24.4.22"] {
+            assert!(soon(async || succeeds("ping", &["-c", "1", "-W", "1", floating]).await).await, "{floating}");
+        }
+        assert!(soon(async || guests[0].pings("172.24.4.22").await).await, "by the floating IP they do");
+        assert!(!guests[0].pings("10.0.0.7").await, "by the fixed one they don't");
+        assert!(!guests[1].pings("10.0.0.5").await);
+    });
+}
+
+#[test]
 fn guests_learn_their_address_by_dhcp() {
     in_lab(|lab| async move {
         let net = things::network();
