@@ -90,6 +90,8 @@ pub async fn run(config: Config, drivers: Drivers, shutdown: impl Future<Output 
     tracing::info!(host = host_id, servers = entries.len(), guests = adopted.len(), "agent starts");
 
     let stop = CancellationToken::new();
+    // Also when this future is dropped, no task outlives it for long.
+    let _stop_on_drop = stop.clone().drop_guard();
     let host = Arc::new(Host {
         id: host_id,
         outbox: Outbox::new(config.limits.report_again),

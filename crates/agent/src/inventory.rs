@@ -1,8 +1,9 @@
-//! What is on the host against the ledger, for `nacre doctor`.
+//! What is on the host against the ledger, for `nacre doctor`, and the removal of what nothing accounts for.
 
 use std::collections::BTreeSet;
 
 use hostlink::{Found, FoundKind, Inventory, Standing};
+use model::id::{NetworkId, PortId, ServerId};
 
 use crate::{
     failure::Failure,
@@ -15,6 +16,7 @@ pub(crate) async fn take(host: &Host) -> Result<Inventory, Failure> {
     let guests = host.drivers.hypervisor.list_guests().await?;
     let disks = host.drivers.disks.list().await?;
     let ports = host.drivers.network.list().await?;
+    let strays = host.drivers.network.list_strays().await?;
     let namespaces = host.drivers.network.list_metadata_namespaces().await?;
     // The ledger last: what was made meanwhile is wanted by now.
     let entries = host.entries();
@@ -49,6 +51,7 @@ pub(crate) async fn take(host: &Host) -> Result<Inventory, Failure> {
             host.metadata.is_used(network),
         ));
     }
+    found.extend(strays.iter().map(|device| seen(FoundKind::StrayDevice, device, "", false)));
     let plugged: BTreeSet<&str> = ports.iter().map(|port| port.port_id.as_str()).collect();
     let with_files: BTreeSet<&str> = disks.servers.iter().map(|server| server.server.as_str()).collect();
     for guest in guests.iter().filter(|guest| guest.power.is_on()) {
@@ -62,6 +65,27 @@ pub(crate) async fn take(host: &Host) -> Result<Inventory, Failure> {
         found.extend(lacking.map(|port| missing(FoundKind::Port, &port.id)));
     }
     Ok(Inventory { holdings: entries.iter().map(Entry::holding).collect(), found })
+}
+
+/// Removes the thing if an inventory of this moment calls it an orphan too.
+pub(crate) async fn remove_orphan(host: &Host, wanted: &Found) -> Result<Inventory, Failure> {
+    let is_same =
+        |found: &&Found| found.kind == wanted.kind && found.name == wanted.name && found.owner_id == wanted.owner_id;
+    let now = take(host).await?;
+    let Some(found) = now.found.iter().find(is_same).filter(|found| found.standing() == Standing::Orphan) else {
+        return Ok(now);
+    };
+    let drivers = &host.drivers;
+    tracing::warn!(kind = ?found.kind(), name = found.name, owner = found.owner_id, "orphan removed");
+    match found.kind() {
+        FoundKind::Guest => drivers.hypervisor.remove_guest(&ServerId::new(found.owner_id.clone())).await?,
+        FoundKind::ServerFiles => drivers.disks.remove_server(&ServerId::new(found.owner_id.clone())).await?,
+        FoundKind::Port => drivers.network.remove_port_plugged(&PortId::new(found.owner_id.clone())).await?,
+        FoundKind::MetadataNamespace => host.metadata.release(&NetworkId::new(found.owner_id.clone())).await?,
+        FoundKind::StrayDevice => drivers.network.remove_stray(&found.name).await?,
+        FoundKind::BaseImage | FoundKind::Unspecified => {}
+    }
+    take(host).await
 }
 
 /// What the ledger accounts for.

@@ -16,7 +16,7 @@ use tonic::{Status, Streaming};
 
 use drivers::hypervisor::{Accelerator, HypervisorError};
 
-use crate::{facts, host::Host, inventory};
+use crate::{facts, failure::Failure, host::Host, inventory};
 
 /// Messages that may wait for the network.
 const QUEUE: usize = 64;
@@ -139,16 +139,23 @@ async fn answer_question(host: &Host, question: Question) -> Answer {
             let text = host.drivers.hypervisor.console_log(&ServerId::new(ask.server_id), lines).await;
             text.map(|text| answer::Answer::ConsoleText(ConsoleText { text: text.into() })).map_err(refuse)
         }
-        Some(question::Question::TakeInventory(_)) => inventory::take(host)
+        Some(question::Question::TakeInventory(_)) => {
+            inventory::take(host).await.map(answer::Answer::Inventory).map_err(|f| failed(&f))
+        }
+        Some(question::Question::RemoveOrphan(ask)) => inventory::remove_orphan(host, &ask.found.unwrap_or_default())
             .await
             .map(answer::Answer::Inventory)
-            .map_err(|failure| Refusal { kind: RefusalKind::Failed.into(), message: failure.to_string() }),
+            .map_err(|f| failed(&f)),
         None => Err(Refusal {
             kind: RefusalKind::Unsupported.into(),
             message: "this agent's version does not know the question".into(),
         }),
     };
     Answer { id: question.id, answer: Some(answered.unwrap_or_else(answer::Answer::Refusal)) }
+}
+
+fn failed(failure: &Failure) -> Refusal {
+    Refusal { kind: RefusalKind::Failed.into(), message: failure.to_string() }
 }
 
 fn refuse(error: HypervisorError) -> Refusal {

@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Command, Limits};
 use crate::{
-    Answer, ConsoleLog, Inventory, Question, Refusal, RefusalKind, TakeInventory, ToAgent, answer, question, to_agent,
+    Answer, ConsoleLog, Found, Inventory, Question, Refusal, RefusalKind, RemoveOrphan, TakeInventory, ToAgent, answer,
+    question, to_agent,
 };
 
 /// The hosts that are connected to this control plane process. Cheap to clone.
@@ -101,6 +102,18 @@ impl Hub {
     /// `HostUnavailable`, or what the agent answered.
     pub async fn inventory(&self, host: &HostId) -> Result<Inventory> {
         match self.request(host, question::Question::TakeInventory(TakeInventory {}), Duration::from_secs(30)).await? {
+            answer::Answer::Inventory(inventory) => Ok(inventory),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Removes something that an inventory called an orphan, if it still is one, and looks again.
+    ///
+    /// # Errors
+    /// `HostUnavailable`, or what the agent answered.
+    pub async fn remove_orphan(&self, host: &HostId, found: Found) -> Result<Inventory> {
+        let ask = question::Question::RemoveOrphan(RemoveOrphan { found: Some(found) });
+        match self.request(host, ask, Duration::from_secs(60)).await? {
             answer::Answer::Inventory(inventory) => Ok(inventory),
             other => Err(unexpected(&other)),
         }
