@@ -1,0 +1,618 @@
+//! Tables `ports`, `port_ips` and `port_security_groups`.
+//!
+//! A port of a server or of the metadata service has a flow that realizes it. A router's port has none: its router's
+//! flow realizes it. A floating IP's port only holds the address.
+
+use std::{collections::HashMap, net::IpAddr};
+
+use model::{
+    Error,
+    addr::Mac,
+    id::{NetworkId, PortId, ProjectId, SecurityGroupId, SubnetId},
+};
+use serde::{Deserialize, Serialize};
+use sqlx::AssertSqlSafe;
+
+use super::{
+    Meta, OWNER_FLOATING_IP, OWNER_METADATA, OWNER_ROUTER_GATEWAY, OWNER_ROUTER_INTERFACE, RequestedIp, Viewer,
+    addresses, charge, column, floating_ips, json, networks, release,
+    rows::{self, Table},
+    security_groups, subnets, tags,
+};
+use crate::{
+    Conn, Result, Row, RowExt, Tx, flows,
+    list::{Page, Select},
+    query,
+};
+
+/// The kind of its flow, and the step that a new one starts with.
+pub const FLOW: (&str, &str) = ("port", "realize");
+/// How often a random MAC that is taken is chosen anew.
+const MAC_ATTEMPTS: usize = 16;
+
+/// An address of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FixedIp {
+    /// The subnet it lies in.
+    pub subnet_id: SubnetId,
+    /// The address.
+    pub ip: IpAddr,
+}
+
+/// Addresses that a guest may use besides its own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressPair {
+    /// The MAC.
+    pub mac_address: String,
+    /// An address or a CIDR, as the client wrote it.
+    pub ip_address: String,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Port {
+    /// Its id.
+    pub id: PortId,
+    /// The network it is on.
+    pub network_id: NetworkId,
+    /// Whose it is; empty for gateways and floating IPs, which belong to nobody.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// Whether it may carry traffic.
+    pub admin_state_up: bool,
+    /// `ACTIVE`, `DOWN`, `N/A`.
+    pub status: String,
+    /// Its MAC.
+    pub mac: Mac,
+    /// What uses it: a server's or router's id; empty when nothing does.
+    pub device_id: String,
+    /// What sort of thing that is: `compute:nova`, `network:router_interface`.
+    pub device_owner: String,
+    /// Whether source addresses are checked and security groups apply.
+    pub port_security_enabled: bool,
+    /// Further addresses allowed as source.
+    pub allowed_address_pairs: Vec<AddressPair>,
+    /// The host it is plugged in on; empty when none.
+    pub host: String,
+    /// `normal`.
+    pub vnic_type: String,
+    /// What the hypervisor's driver was told about it.
+    pub binding_profile: serde_json::Value,
+    /// Whether its host reports that packets flow.
+    pub active: bool,
+    /// What all tables have.
+    pub meta: Meta,
+    /// Its addresses, in order.
+    pub fixed_ips: Vec<FixedIp>,
+    /// Its security groups.
+    pub security_groups: Vec<SecurityGroupId>,
+    /// Its tags.
+    pub tags: Vec<String>,
+}
+
+impl Port {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.id("id")?,
+            network_id: row.id("network_id")?,
+            project_id: row.id("project_id")?,
+            name: row.text("name")?,
+            description: row.text("description")?,
+            admin_state_up: row.flag("admin_state_up")?,
+            status: row.text("status")?,
+            mac: row.text("mac")?.parse().map_err(|()| column("mac", "no MAC"))?,
+            device_id: row.text("device_id")?,
+            device_owner: row.text("device_owner")?,
+            port_security_enabled: row.flag("port_security_enabled")?,
+            allowed_address_pairs: row.json("allowed_address_pairs")?,
+            host: row.text("host")?,
+            vnic_type: row.text("vnic_type")?,
+            binding_profile: row.json("binding_profile")?,
+            active: row.flag("active")?,
+            meta: Meta::from_row(row)?,
+            fixed_ips: Vec::new(),
+            security_groups: Vec::new(),
+            tags: Vec::new(),
+        })
+    }
+
+    /// Whether its row in OVN is as wanted: a server may be started on it.
+    pub fn is_realized(&self) -> bool {
+        self.meta.is_realized()
+    }
+
+    /// Whether a router has it.
+    pub fn is_of_router(&self) -> bool {
+        is_of_router(&self.device_owner)
+    }
+}
+
+fn is_of_router(device_owner: &str) -> bool {
+    [OWNER_ROUTER_INTERFACE, OWNER_ROUTER_GATEWAY].contains(&device_owner)
+}
+
+/// A port to make.
+#[derive(Clone, Debug)]
+pub struct NewPort {
+    /// Its id.
+    pub id: PortId,
+    /// The network it is on.
+    pub network_id: NetworkId,
+    /// Whose it is.
+    pub project_id: ProjectId,
+    /// Its name.
+    pub name: String,
+    /// Its description.
+    pub description: String,
+    /// Whether it may carry traffic.
+    pub admin_state_up: bool,
+    /// Its MAC; none makes one.
+    pub mac: Option<Mac>,
+    /// Its addresses; none takes one of each IP version that the network has, an empty list takes none.
+    pub fixed_ips: Option<Vec<RequestedIp>>,
+    /// Its security groups; none is the project's default group.
+    pub security_groups: Option<Vec<SecurityGroupId>>,
+    /// Whether source addresses are checked; none is as the network has it.
+    pub port_security: Option<bool>,
+    /// Further addresses allowed as source.
+    pub allowed_address_pairs: Vec<AddressPair>,
+    /// What uses it.
+    pub device_id: String,
+    /// What sort of thing that is.
+    pub device_owner: String,
+    /// The host it is to be plugged in on.
+    pub host: String,
+    /// `normal`.
+    pub vnic_type: String,
+    /// What the hypervisor's driver is told about it.
+    pub binding_profile: serde_json::Value,
+}
+
+impl NewPort {
+    /// A port with Neutron's defaults, used by nothing yet.
+    pub fn new(project_id: &ProjectId, network_id: &NetworkId) -> Self {
+        Self {
+            id: PortId::random(),
+            network_id: network_id.clone(),
+            project_id: project_id.clone(),
+            name: String::new(),
+            description: String::new(),
+            admin_state_up: true,
+            mac: None,
+            fixed_ips: None,
+            security_groups: None,
+            port_security: None,
+            allowed_address_pairs: Vec::new(),
+            device_id: String::new(),
+            device_owner: String::new(),
+            host: String::new(),
+            vnic_type: "normal".to_owned(),
+            binding_profile: serde_json::Value::Object(serde_json::Map::new()),
+        }
+    }
+}
+
+/// `PortNotFound`, in Neutron's words.
+pub fn not_found(id: impl AsRef<str>) -> Error {
+    Error::not_found("PortNotFound", format!("Port {} could not be found.", id.as_ref()))
+}
+
+/// Makes a port and its flow: charges quota, chooses MAC and addresses, gives it the project's default security group
+/// where none is named.
+///
+/// # Errors
+/// `OverQuota`, `NetworkNotFound`, `MacAddressInUse`, `SecurityGroupNotFound`, and what addresses can be refused for.
+pub async fn create(tx: &mut Tx, new: &NewPort) -> Result<Port, Error> {
+    charge(tx, &new.project_id, "port", quota_of(&new.device_owner)).await?;
+    let network = networks::lock(tx, &new.network_id).await?;
+    let mac = choose_mac(tx, new).await?;
+    let fixed_ips = addresses::choose(tx, &network, new.fixed_ips.as_deref(), &new.device_owner).await?;
+    let port_security =
+        new.port_security.unwrap_or(network.port_security_enabled) && !addresses::is_own(&new.device_owner);
+    let groups = choose_groups(tx, new, port_security).await?;
+    insert(tx, new, mac, port_security).await?;
+    addresses::insert(tx, &new.id, &fixed_ips).await?;
+    set_groups(tx, &new.id, &groups).await?;
+    if is_of_router(&new.device_owner) {
+        flows::wake(tx, &new.device_id);
+    } else if new.device_owner != OWNER_FLOATING_IP {
+        flows::insert(tx, &new.id, FLOW.0, FLOW.1, None).await?;
+    }
+    get(tx, &new.id).await?.ok_or_else(|| not_found(&new.id))
+}
+
+async fn insert(tx: &mut Tx, new: &NewPort, mac: Mac, port_security: bool) -> Result<(), Error> {
+    let meta = Meta::new(tx.now());
+    let status = if new.device_owner == OWNER_FLOATING_IP { "N/A" } else { "DOWN" };
+    let inserted = query(
+        "insert into ports (id, network_id, project_id, name, description, admin_state_up, status, mac, device_id, \
+         device_owner, port_security_enabled, allowed_address_pairs, host, vnic_type, binding_profile, active, revision, \
+         realized_revision, created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, $18)",
+    )
+    .bind(new.id.as_str())
+    .bind(new.network_id.as_str())
+    .bind(new.project_id.as_str())
+    .bind(new.name.as_str())
+    .bind(new.description.as_str())
+    .bind(i64::from(new.admin_state_up))
+    .bind(status)
+    .bind(mac.to_string())
+    .bind(new.device_id.as_str())
+    .bind(new.device_owner.as_str())
+    .bind(i64::from(port_security))
+    .bind(json(&new.allowed_address_pairs))
+    .bind(new.host.as_str())
+    .bind(new.vnic_type.as_str())
+    .bind(new.binding_profile.to_string())
+    .bind(meta.revision)
+    .bind(meta.realized_revision)
+    .bind(meta.created_at.0)
+    .execute(&mut **tx)
+    .await
+    .map_err(crate::Error::from);
+    match inserted {
+        Err(error) if error.is_unique_violation() => Err(mac_in_use(mac, &new.network_id)),
+        other => other.map(|_| ()).map_err(Error::from),
+    }
+}
+
+/// What a port costs its project: the metadata service's nothing.
+fn quota_of(device_owner: &str) -> i64 {
+    i64::from(device_owner != OWNER_METADATA)
+}
+
+async fn choose_mac(tx: &mut Tx, new: &NewPort) -> Result<Mac, Error> {
+    if let Some(mac) = new.mac {
+        return if is_mac_taken(tx, &new.network_id, mac).await? {
+            Err(mac_in_use(mac, &new.network_id))
+        } else {
+            Ok(mac)
+        };
+    }
+    for _ in 0..MAC_ATTEMPTS {
+        let mac = Mac::random();
+        if !is_mac_taken(tx, &new.network_id, mac).await? {
+            return Ok(mac);
+        }
+    }
+    Err(Error::unavailable(
+        "MacAddressGenerationFailure",
+        format!("Unable to generate unique mac on network {}.", new.network_id),
+    ))
+}
+
+async fn is_mac_taken(tx: &mut Tx, network: &NetworkId, mac: Mac) -> Result<bool> {
+    let row = query("select 1 as taken from ports where network_id = $1 and mac = $2 and deleted_at is null")
+        .bind(network.as_str())
+        .bind(mac.to_string())
+        .fetch_optional(&mut **tx)
+        .await?;
+    Ok(row.is_some())
+}
+
+fn mac_in_use(mac: Mac, network: &NetworkId) -> Error {
+    Error::conflict(
+        "MacAddressInUse",
+        format!("Unable to complete operation for network {network}. The mac address {mac} is in use."),
+    )
+}
+
+async fn choose_groups(tx: &mut Tx, new: &NewPort, port_security: bool) -> Result<Vec<SecurityGroupId>, Error> {
+    if addresses::is_own(&new.device_owner) {
+        return Ok(Vec::new());
+    }
+    match &new.security_groups {
+        Some(groups) if groups.is_empty() => Ok(Vec::new()),
+        Some(_) if !port_security => Err(security_group_needs_port_security()),
+        Some(groups) => {
+            security_groups::expect_all(tx, groups).await?;
+            Ok(groups.clone())
+        }
+        None if !port_security => Ok(Vec::new()),
+        None => Ok(vec![security_groups::ensure_default(tx, &new.project_id).await?]),
+    }
+}
+
+/// `PortSecurityAndIPRequiredForSecurityGroups`.
+pub fn security_group_needs_port_security() -> Error {
+    Error::bad_request(
+        "PortSecurityAndIPRequiredForSecurityGroups",
+        "Port security must be enabled and port must have an IP address in order to use security groups.",
+    )
+}
+
+async fn set_groups(tx: &mut Tx, id: &PortId, groups: &[SecurityGroupId]) -> Result<()> {
+    query("delete from port_security_groups where port_id = $1").bind(id.as_str()).execute(&mut **tx).await?;
+    for group in groups {
+        query("insert into port_security_groups (port_id, security_group_id) values ($1, $2) on conflict do nothing")
+            .bind(id.as_str())
+            .bind(group.as_str())
+            .execute(&mut **tx)
+            .await?;
+    }
+    Ok(())
+}
+
+/// One port, deleted ones apart.
+pub async fn get(conn: &mut Conn, id: impl AsRef<str>) -> Result<Option<Port>> {
+    Ok(find(conn, id).await?.filter(|port| !port.meta.deleted))
+}
+
+/// One port, also one that is to go: for its flow.
+pub async fn find(conn: &mut Conn, id: impl AsRef<str>) -> Result<Option<Port>> {
+    let row = query("select * from ports where id = $1").bind(id.as_ref()).fetch_optional(&mut *conn).await?;
+    Ok(complete(conn, row.as_slice()).await?.pop())
+}
+
+/// One port, locked until the transaction ends.
+///
+/// # Errors
+/// `PortNotFound`.
+pub async fn lock(tx: &mut Tx, id: impl AsRef<str>) -> Result<Port, Error> {
+    let lock = tx.db().dialect().for_update();
+    let sql = format!("select * from ports where id = $1 and deleted_at is null{lock}");
+    let row = query(AssertSqlSafe(sql)).bind(id.as_ref()).fetch_optional(&mut **tx).await;
+    let row = row.map_err(crate::Error::from)?;
+    complete(tx, row.as_slice()).await?.pop().ok_or_else(|| not_found(id.as_ref()))
+}
+
+/// The ports of a device, in the order in which they were made.
+pub async fn of_device(conn: &mut Conn, device_id: impl AsRef<str>) -> Result<Vec<Port>> {
+    of_devices(conn, &[device_id]).await
+}
+
+/// The ports of several devices, in the order in which they were made: for lists of servers.
+pub async fn of_devices(conn: &mut Conn, device_ids: &[impl AsRef<str>]) -> Result<Vec<Port>> {
+    let mut select = select(&Viewer::Admin);
+    // The condition of the partial index, so that it is used.
+    select.filter("p.device_id <> ''", []);
+    select.any_of("p.device_id", device_ids.iter().map(|id| id.as_ref().into()));
+    let rows = select.all(conn, "p.created_at, p.id").await?;
+    complete(conn, &rows).await
+}
+
+/// A router's ports, also those that are to go: for its flow.
+pub async fn of_router(conn: &mut Conn, router: &str) -> Result<Vec<Port>> {
+    let rows = query("select * from ports where device_id = $1 and device_owner in ($2, $3) order by created_at, id")
+        .bind(router)
+        .bind(OWNER_ROUTER_INTERFACE)
+        .bind(OWNER_ROUTER_GATEWAY)
+        .fetch_all(&mut *conn)
+        .await?;
+    complete(conn, &rows).await
+}
+
+/// The ports of a network.
+pub async fn on_network(conn: &mut Conn, network: &NetworkId) -> Result<Vec<Port>> {
+    let mut select = select(&Viewer::Admin);
+    select.equal("p.network_id", network);
+    let rows = select.all(conn, "p.created_at, p.id").await?;
+    complete(conn, &rows).await
+}
+
+/// The metadata port of a network.
+pub async fn metadata_of(conn: &mut Conn, network: &NetworkId) -> Result<Option<Port>> {
+    let mut select = select(&Viewer::Admin);
+    select.equal("p.network_id", network).equal("p.device_owner", OWNER_METADATA);
+    let rows = select.all(conn, "p.created_at, p.id").await?;
+    Ok(complete(conn, &rows).await?.into_iter().next())
+}
+
+/// A `select` of the ports that someone sees: its own, and those on its own networks.
+pub fn select(viewer: &Viewer) -> Select {
+    let mut select = Select::new("select p.* from ports p", "ports p", "p.id");
+    select.filter("p.deleted_at is null", []);
+    if let Viewer::Project(project) = viewer {
+        select.filter(
+            "(p.project_id = ? or p.network_id in (select id from networks where project_id = ?))",
+            [project.into(), project.into()],
+        );
+    }
+    select
+}
+
+/// A page of them.
+pub async fn list(conn: &mut Conn, select: Select, page: &Page) -> Result<Vec<Port>> {
+    let rows = select.page(conn, page).await?;
+    complete(conn, &rows).await
+}
+
+/// Adds addresses, security groups and tags.
+async fn complete(conn: &mut Conn, rows: &[Row]) -> Result<Vec<Port>> {
+    let mut ports: Vec<Port> = rows.iter().map(Port::from_row).collect::<Result<_>>()?;
+    if ports.is_empty() {
+        return Ok(ports);
+    }
+    let mut ips: HashMap<String, Vec<FixedIp>> = HashMap::new();
+    let mut select = Select::new("select i.* from port_ips i", "port_ips i", "i.port_id");
+    select.any_of("i.port_id", ports.iter().map(|p| (&p.id).into()));
+    for row in select.all(conn, "i.port_id, i.position").await? {
+        let ip = FixedIp { subnet_id: row.id("subnet_id")?, ip: subnets::ip_column(&row)? };
+        ips.entry(row.text("port_id")?).or_default().push(ip);
+    }
+    let mut groups: HashMap<String, Vec<SecurityGroupId>> = HashMap::new();
+    let mut select = Select::new("select g.* from port_security_groups g", "port_security_groups g", "g.port_id");
+    select.any_of("g.port_id", ports.iter().map(|p| (&p.id).into()));
+    for row in select.all(conn, "g.port_id, g.security_group_id").await? {
+        groups.entry(row.text("port_id")?).or_default().push(row.id("security_group_id")?);
+    }
+    for port in &mut ports {
+        port.fixed_ips = ips.remove(port.id.as_str()).unwrap_or_default();
+        port.security_groups = groups.remove(port.id.as_str()).unwrap_or_default();
+    }
+    tags::fill(conn, &mut ports, |p| (p.id.as_str(), &mut p.tags)).await?;
+    Ok(ports)
+}
+
+/// Writes what may change of a port, raises its revision, wakes its flow.
+///
+/// # Errors
+/// `MacAddressInUse`.
+pub async fn update(tx: &mut Tx, port: &Port) -> Result<(), Error> {
+    let updated = query(
+        "update ports set name = $2, description = $3, admin_state_up = $4, mac = $5, device_id = $6, device_owner = $7, \
+         port_security_enabled = $8, allowed_address_pairs = $9, host = $10, vnic_type = $11, binding_profile = $12 \
+         where id = $1",
+    )
+    .bind(port.id.as_str())
+    .bind(port.name.as_str())
+    .bind(port.description.as_str())
+    .bind(i64::from(port.admin_state_up))
+    .bind(port.mac.to_string())
+    .bind(port.device_id.as_str())
+    .bind(port.device_owner.as_str())
+    .bind(i64::from(port.port_security_enabled))
+    .bind(json(&port.allowed_address_pairs))
+    .bind(port.host.as_str())
+    .bind(port.vnic_type.as_str())
+    .bind(port.binding_profile.to_string())
+    .execute(&mut **tx)
+    .await
+    .map_err(crate::Error::from);
+    match updated {
+        Err(error) if error.is_unique_violation() => return Err(mac_in_use(port.mac, &port.network_id)),
+        other => other?,
+    };
+    Ok(touch(tx, port).await?)
+}
+
+/// Gives a port other addresses. One that is kept is named by its address, or by its subnet alone.
+///
+/// # Errors
+/// As for a new port.
+pub async fn set_addresses(tx: &mut Tx, port: &Port, requested: &[RequestedIp]) -> Result<(), Error> {
+    let network = networks::lock(tx, &port.network_id).await?;
+    let mut kept: Vec<&FixedIp> = port.fixed_ips.iter().collect();
+    let requested: Vec<RequestedIp> = requested
+        .iter()
+        .map(|request| {
+            let held = |have: &&&FixedIp| request.ip.is_none() && request.subnet_id.as_ref() == Some(&have.subnet_id);
+            match kept.iter().find(held).copied() {
+                Some(have) => {
+                    kept.retain(|other| *other != have);
+                    RequestedIp { ip: Some(have.ip), ..request.clone() }
+                }
+                None => request.clone(),
+            }
+        })
+        .collect();
+    addresses::release_all(tx, &port.id).await?;
+    let chosen = addresses::choose(tx, &network, Some(&requested), &port.device_owner).await?;
+    addresses::insert(tx, &port.id, &chosen).await?;
+    for gone in port.fixed_ips.iter().filter(|ip| !chosen.contains(ip)) {
+        floating_ips::disassociate_address(tx, &port.id, gone.ip).await?;
+    }
+    Ok(touch(tx, port).await?)
+}
+
+/// Gives a port other security groups.
+///
+/// # Errors
+/// `SecurityGroupNotFound`.
+pub async fn set_security_groups(tx: &mut Tx, port: &Port, groups: &[SecurityGroupId]) -> Result<(), Error> {
+    security_groups::expect_all(tx, groups).await?;
+    set_groups(tx, &port.id, groups).await?;
+    Ok(touch(tx, port).await?)
+}
+
+/// Raises a port's revision and wakes who realizes it.
+pub async fn touch(tx: &mut Tx, port: &Port) -> Result<()> {
+    rows::touch(tx, Table::Ports, port.id.as_str()).await?;
+    if port.is_of_router() {
+        flows::wake(tx, &port.device_id);
+    }
+    Ok(())
+}
+
+/// Gives a port to a device on a host. The device may be that which has it already.
+///
+/// # Errors
+/// `PortInUse` when another device has it.
+pub async fn bind(tx: &mut Tx, id: &PortId, host: &str, device_id: &str, device_owner: &str) -> Result<(), Error> {
+    let port = lock(tx, id).await?;
+    if !port.device_id.is_empty() && port.device_id != device_id {
+        return Err(Error::conflict("PortInUse", format!("Port {id} is still in use.")));
+    }
+    if (port.host.as_str(), port.device_id.as_str(), port.device_owner.as_str()) == (host, device_id, device_owner) {
+        return Ok(());
+    }
+    let port =
+        Port { host: host.to_owned(), device_id: device_id.to_owned(), device_owner: device_owner.to_owned(), ..port };
+    update(tx, &port).await
+}
+
+/// Takes a port from its device; the port stays.
+pub async fn unbind(tx: &mut Tx, id: &PortId) -> Result<(), Error> {
+    let Some(port) = get(tx, id).await? else { return Ok(()) };
+    if port.is_of_router() {
+        return Ok(());
+    }
+    let port = Port { host: String::new(), device_id: String::new(), device_owner: String::new(), ..port };
+    set_active(tx, id, false).await?;
+    update(tx, &port).await
+}
+
+/// Deletes a port: gives back its addresses, MAC and quota, takes floating IPs off it. One that is gone already is
+/// nobody's loss.
+pub async fn delete(tx: &mut Tx, id: &PortId) -> Result<()> {
+    let Some(port) = get(tx, id).await? else { return Ok(()) };
+    if !rows::mark_deleted(tx, Table::Ports, id.as_str()).await? {
+        return Ok(());
+    }
+    addresses::release_all(tx, id).await?;
+    set_groups(tx, id, &[]).await?;
+    floating_ips::disassociate_port(tx, id).await?;
+    release(tx, &port.project_id, "port", quota_of(&port.device_owner)).await?;
+    if port.is_of_router() {
+        flows::wake(tx, &port.device_id);
+    } else if port.device_owner == OWNER_FLOATING_IP {
+        rows::purge(tx, Table::Ports, id.as_str()).await?;
+    }
+    Ok(())
+}
+
+/// Records whether packets flow, as the port's host reports it; wakes the port's server where that changes anything.
+pub async fn set_active(tx: &mut Tx, id: &PortId, active: bool) -> Result<()> {
+    let changed = query(
+        "update ports set active = $2, \
+         status = case when $2 = 1 and admin_state_up = 1 and realized_revision > 0 then 'ACTIVE' else 'DOWN' end \
+         where id = $1 and active <> $2 and deleted_at is null returning device_id",
+    )
+    .bind(id.as_str())
+    .bind(i64::from(active))
+    .fetch_optional(&mut **tx)
+    .await?;
+    if let Some(row) = changed {
+        let device = row.text("device_id")?;
+        if !device.is_empty() {
+            flows::wake(tx, device);
+        }
+    }
+    Ok(())
+}
+
+/// Records that OVN has the port as of that revision, and the status that follows; wakes its server. For its flow.
+pub async fn set_realized(tx: &mut Tx, port: &Port) -> Result<()> {
+    rows::set_realized(tx, Table::Ports, port.id.as_str(), port.meta.revision).await?;
+    let up = port.admin_state_up && port.active;
+    rows::set_status(tx, Table::Ports, port.id.as_str(), if up { "ACTIVE" } else { "DOWN" }).await?;
+    if !port.is_realized() && !port.device_id.is_empty() && !port.is_of_router() {
+        flows::wake(tx, &port.device_id);
+    }
+    Ok(())
+}
+
+/// Wakes the ports that have addresses in the subnet: their DHCP changes.
+pub(super) async fn wake_in_subnet(tx: &mut Tx, subnet: &SubnetId) -> Result<()> {
+    let rows = query("select distinct port_id from port_ips where subnet_id = $1")
+        .bind(subnet.as_str())
+        .fetch_all(&mut **tx)
+        .await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.text("port_id")).collect::<Result<_>>()?;
+    flows::wake_many(tx, ids);
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! What is the same in all tables of the service: revisions, statuses, and how rows go.
+
+use model::Timestamp;
+use sqlx::AssertSqlSafe;
+
+use crate::{Conn, Result, RowExt, Tx, flows, query};
+
+/// A table whose rows OVN realizes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Table {
+    Networks,
+    Subnets,
+    Ports,
+    Routers,
+    FloatingIps,
+    SecurityGroups,
+}
+
+impl Table {
+    /// Every table, those first that others refer to.
+    pub const ALL: [Self; 6] =
+        [Self::Networks, Self::Subnets, Self::SecurityGroups, Self::Ports, Self::Routers, Self::FloatingIps];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Networks => "networks",
+            Self::Subnets => "subnets",
+            Self::Ports => "ports",
+            Self::Routers => "routers",
+            Self::FloatingIps => "floating_ips",
+            Self::SecurityGroups => "security_groups",
+        }
+    }
+}
+
+/// `realized_revision` of a port that a router took over: OVN may still hold it as something else.
+pub const HANDED_OVER: i64 = -2;
+
+/// Raises the revision and wakes the flow: intent changed.
+pub async fn touch(tx: &mut Tx, table: Table, id: &str) -> Result<()> {
+    let sql = format!("update {} set revision = revision + 1, updated_at = $2 where id = $1", table.name());
+    query(AssertSqlSafe(sql)).bind(id).bind(tx.now().0).execute(&mut **tx).await?;
+    flows::wake(tx, id);
+    Ok(())
+}
+
+/// Marks the row as one that is to go and wakes its flow. False if it was so marked already or is not there.
+pub(super) async fn mark_deleted(tx: &mut Tx, table: Table, id: &str) -> Result<bool> {
+    let sql = format!("update {} set deleted_at = $2 where id = $1 and deleted_at is null", table.name());
+    let marked = query(AssertSqlSafe(sql)).bind(id).bind(tx.now().0).execute(&mut **tx).await?;
+    query("delete from network_tags where resource_id = $1").bind(id).execute(&mut **tx).await?;
+    flows::wake(tx, id);
+    Ok(marked.rows_affected() > 0)
+}
+
+/// Records the revision that OVN holds. For flows.
+pub async fn set_realized(tx: &mut Tx, table: Table, id: &str, revision: i64) -> Result<()> {
+    let sql = format!("update {} set realized_revision = $2 where id = $1", table.name());
+    query(AssertSqlSafe(sql)).bind(id).bind(revision).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Shows a status. Subnets and security groups have none. For flows.
+pub async fn set_status(tx: &mut Tx, table: Table, id: &str, status: &str) -> Result<()> {
+    let sql = format!("update {} set status = $2 where id = $1", table.name());
+    query(AssertSqlSafe(sql)).bind(id).bind(status).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// Removes a row that is marked, once nothing of it is left in OVN. For flows.
+pub async fn purge(tx: &mut Tx, table: Table, id: &str) -> Result<()> {
+    let sql = format!("delete from {} where id = $1 and deleted_at is not null", table.name());
+    query(AssertSqlSafe(sql)).bind(id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// A row as the sweep sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stub {
+    /// Its id.
+    pub id: String,
+    /// Whether it is to go.
+    pub deleted: bool,
+    /// Whether OVN should have it by now.
+    pub realized: bool,
+    /// When its intent last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Every row of a table, for the sweep.
+pub async fn stubs(conn: &mut Conn, table: Table) -> Result<Vec<Stub>> {
+    let sql =
+        format!("select id, deleted_at, revision, realized_revision, updated_at from {} order by id", table.name());
+    let rows = query(AssertSqlSafe(sql)).fetch_all(conn).await?;
+    let stub = |row: &crate::Row| {
+        Ok(Stub {
+            id: row.text("id")?,
+            deleted: row.opt_int("deleted_at")?.is_some(),
+            realized: row.int("realized_revision")? >= row.int("revision")?,
+            updated_at: row.time("updated_at")?,
+        })
+    };
+    rows.iter().map(stub).collect()
+}
