@@ -13,3 +13,10 @@
 pub mod disk;
 pub mod hypervisor;
 pub mod network;
+
+/// Whether an id may be the name of a file or directory: 36 letters, digits, dashes and underscores at most, as UUIDs
+/// are. Ids come from outside.
+pub(crate) fn is_file_name(id: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    (1..=36).contains(&id.len()) && id.chars().all(plain)
+}

@@ -9,6 +9,12 @@
 //! Nobody but the driver writes into its directory. No format is ever guessed: a base image's is declared by the
 //! control plane, checked against the content once (`model::image_format`) and written into the overlay.
 
+pub mod fake;
+mod intake;
+mod iso9660;
+pub mod local;
+mod locks;
+
 use std::{io, path::PathBuf};
 
 use futures_util::future::BoxFuture;

@@ -230,7 +230,9 @@ impl FakeHypervisor {
     }
 
     async fn shut_down(&self, id: &ServerId, grace: Duration) -> Result<ShutDown> {
-        let Some(seen) = self.host.observe(id).filter(|seen| seen.power.is_on()) else { return Ok(ShutDown::AlreadyOff) };
+        let Some(seen) = self.host.observe(id).filter(|seen| seen.power.is_on()) else {
+            return Ok(ShutDown::AlreadyOff);
+        };
         self.enter(Op::ShutDown).await?;
         let behaviour = self.host.state().behaviours.get(id).copied().unwrap_or_default();
         if seen.power == GuestPower::Running && behaviour == Behaviour::Cooperates {

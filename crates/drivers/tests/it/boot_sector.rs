@@ -2,6 +2,9 @@
 
 use drivers::hypervisor::fake::Behaviour;
 
+/// SeaBIOS reads nothing from a disk smaller than one cylinder, 504 KiB.
+const DISK_BYTES: usize = 1 << 20;
+
 /// `dx` = 0x3f8; says one character.
 fn say(character: u8) -> [u8; 6] {
     [0xba, 0xf8, 0x03, 0xb0, character, 0xee] // mov dx, 0x3f8; mov al, character; out dx, al
@@ -42,5 +45,6 @@ pub fn that(behaviour: Behaviour) -> Vec<u8> {
     }
     code.resize(510, 0);
     code.extend([0x55, 0xaa]);
+    code.resize(DISK_BYTES, 0);
     code
 }

@@ -328,10 +328,11 @@ async fn the_console_log_ends_with_what_the_guest_said(host: Host) {
 /// Waits until the guest's system is up: its first line is in the log.
 async fn serial_says(host: &Host, driver: &dyn Hypervisor, id: &ServerId) {
     if let Host::Qemu(_) = host {
-        // The guest writes its line again and again to the serial socket.
+        // The guest says its line again and again. QEMU hands a byte to the socket before it logs it, so five of these
+        // six are logged, and wherever they begin, the line is among them.
         let socket = driver.consoles(id).await.unwrap().serial;
         let mut serial = tokio::net::UnixStream::connect(socket).await.unwrap();
-        let mut heard = [0; 3];
+        let mut heard = [0; 6];
         timeout(LONG, tokio::io::AsyncReadExt::read_exact(&mut serial, &mut heard)).await.unwrap().unwrap();
     }
     assert!(driver.console_log(id, None).await.unwrap().contains("up\n"));

@@ -31,10 +31,7 @@ pub struct GuestPaths {
 impl GuestPaths {
     /// The files of that guest, or `None` if its id can't be a directory's name.
     pub fn new(root: &Path, id: &ServerId) -> Option<Self> {
-        let name = id.as_str();
-        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-        let fits = (1..=36).contains(&name.len()) && name.chars().all(plain);
-        fits.then(|| Self { directory: root.join(name) })
+        crate::is_file_name(id.as_str()).then(|| Self { directory: root.join(id.as_str()) })
     }
 
     /// Whether sockets below that root have paths that the kernel takes.

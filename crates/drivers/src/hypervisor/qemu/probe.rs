@@ -6,6 +6,7 @@
 
 use std::{
     fs,
+    io::Write,
     os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::Path,
     process::{ExitStatus, Stdio},
@@ -28,6 +29,9 @@ const VERSION_TIME_MAX: Duration = Duration::from_secs(10);
 /// `0x2a`, as isa-debug-exit reports it: times two plus one.
 const PROOF: i32 = 0x2a * 2 + 1;
 
+/// SeaBIOS reads nothing from a disk smaller than one cylinder, 504 KiB. The file is sparse.
+const DISK_BYTES: u64 = 1 << 20;
+
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Found {
@@ -44,8 +48,10 @@ pub async fn accelerator(binary: &Path, folder: &Path, run_as: Option<RunAs>) ->
     let disk = folder.join("probe.img");
     let written = disk.clone();
     blocking(move || {
-        fs::write(&written, boot_sector())?;
-        fs::set_permissions(&written, fs::Permissions::from_mode(0o644))
+        let mut disk = fs::File::create(written)?;
+        disk.write_all(&boot_sector())?;
+        disk.set_len(DISK_BYTES)?;
+        disk.set_permissions(fs::Permissions::from_mode(0o644))
     })
     .await
     .map_err(HypervisorError::io(format!("write {}", disk.display())))?;

@@ -1,0 +1,186 @@
+//! The `fake` driver: disks that are rows in memory. Images are read and checked as the real driver does, then dropped.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::future::BoxFuture;
+use model::id::{ImageId, ServerId};
+use tokio::io::AsyncReadExt;
+
+use super::{
+    BaseImage, BaseSpec, ConfigFile, Disk, DiskError, DiskFormat, Disks, ImageSource, Inventory, Result, RootSpec,
+    ServerDisks, Usage, intake::Intake, iso9660, locks::Locks,
+};
+
+const GIB: u64 = 1 << 30;
+const TOTAL_BYTES: u64 = 1 << 44;
+const READ_BYTES: usize = 1 << 20;
+
+/// A call of the driver, for faults.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// `ensure_base`, when the image is not there yet.
+    Base,
+    /// `ensure_root`.
+    Root,
+    /// `ensure_config_drive`.
+    ConfigDrive,
+    /// `remove_server`.
+    Remove,
+}
+
+/// Cheap to clone: all clones are the same disks, as they are for an agent that starts again.
+#[derive(Clone, Default)]
+pub struct FakeDisks(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    state: Mutex<State>,
+    images: Locks<ImageId, tokio::sync::Mutex<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    bases: BTreeMap<ImageId, BaseImage>,
+    servers: BTreeMap<ServerId, FakeServer>,
+    faults: HashMap<Op, VecDeque<String>>,
+}
+
+#[derive(Default)]
+struct FakeServer {
+    root: Option<(ImageId, u64)>,
+    config: Option<Vec<ConfigFile>>,
+}
+
+impl FakeDisks {
+    /// Lets the next call of that kind fail with that reason. Several are used up one after the other.
+    pub fn fail_next(&self, op: Op, reason: impl Into<String>) {
+        self.state().faults.entry(op).or_default().push_back(reason.into());
+    }
+
+    /// What the server's config drive holds.
+    pub fn config_drive(&self, server: &ServerId) -> Option<Vec<ConfigFile>> {
+        self.state().servers.get(server)?.config.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(&self, op: Op) -> Result<()> {
+        match self.state().faults.get_mut(&op).and_then(VecDeque::pop_front) {
+            Some(reason) => Err(DiskError::Tool { tool: format!("{op:?}"), reason }),
+            None => Ok(()),
+        }
+    }
+
+    async fn take_in(&self, spec: &BaseSpec, source: ImageSource<'_>) -> Result<BaseImage> {
+        self.enter(Op::Base)?;
+        let mut source = source.await.map_err(DiskError::io("open the image"))?;
+        let mut intake = Intake::new(spec.clone());
+        let mut piece = Vec::with_capacity(READ_BYTES);
+        while source.read_buf(&mut piece).await.map_err(DiskError::io("read the image"))? > 0 {
+            intake.take(&piece)?;
+            piece.clear();
+        }
+        let virtual_bytes = intake.finish()?;
+        let path = format!("/fake/base/{}.{}", spec.image, spec.format.as_str()).into();
+        let (image, format, size_bytes) = (spec.image.clone(), spec.format, spec.size_bytes);
+        let base = BaseImage { image, path, format, size_bytes, virtual_bytes };
+        self.state().bases.insert(spec.image.clone(), base.clone());
+        Ok(base)
+    }
+
+    fn root(&self, server: &ServerId, spec: &RootSpec) -> Result<Disk> {
+        self.enter(Op::Root)?;
+        let mut state = self.state();
+        let needed = state.bases.get(&spec.base).ok_or_else(|| DiskError::NoBase(spec.base.clone()))?.virtual_bytes;
+        let asked = spec.size_gib.saturating_mul(GIB);
+        if asked != 0 && asked < needed {
+            return Err(DiskError::TooSmall { asked_bytes: asked, needed_bytes: needed });
+        }
+        let found = &mut state.servers.entry(server.clone()).or_default().root;
+        let bytes = match found {
+            Some((base, _)) if *base != spec.base => {
+                return Err(DiskError::OtherBase { server: server.clone(), found: base.to_string() });
+            }
+            Some((_, bytes)) => (*bytes).max(asked),
+            None => asked.max(needed),
+        };
+        *found = Some((spec.base.clone(), bytes));
+        Ok(disk(server, "root.qcow2", DiskFormat::Qcow2, bytes))
+    }
+}
+
+impl Disks for FakeDisks {
+    fn ensure_base<'a>(&'a self, base: &'a BaseSpec, source: ImageSource<'a>) -> BoxFuture<'a, Result<BaseImage>> {
+        Box::pin(async move {
+            let lock = self.0.images.get(&base.image);
+            let _alone = lock.lock().await;
+            match self.observe_base(&base.image).await? {
+                Some(here) => Ok(here),
+                None => self.take_in(base, source).await,
+            }
+        })
+    }
+
+    fn observe_base<'a>(&'a self, image: &'a ImageId) -> BoxFuture<'a, Result<Option<BaseImage>>> {
+        Box::pin(async move { Ok(self.state().bases.get(image).cloned()) })
+    }
+
+    fn remove_base<'a>(&'a self, image: &'a ImageId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let mut state = self.state();
+            let uses = |server: &FakeServer| server.root.as_ref().is_some_and(|(base, _)| base == image);
+            if let Some((server, _)) = state.servers.iter().find(|(_, server)| uses(server)) {
+                return Err(DiskError::InUse { image: image.clone(), server: server.clone() });
+            }
+            state.bases.remove(image);
+            Ok(())
+        })
+    }
+
+    fn ensure_root<'a>(&'a self, server: &'a ServerId, root: &'a RootSpec) -> BoxFuture<'a, Result<Disk>> {
+        Box::pin(async move { self.root(server, root) })
+    }
+
+    fn ensure_config_drive<'a>(&'a self, server: &'a ServerId, files: &'a [ConfigFile]) -> BoxFuture<'a, Result<Disk>> {
+        Box::pin(async move {
+            self.enter(Op::ConfigDrive)?;
+            let bytes = iso9660::image("config-2", files).map_err(DiskError::Invalid)?.len() as u64;
+            self.state().servers.entry(server.clone()).or_default().config = Some(files.to_vec());
+            Ok(disk(server, "config.iso", DiskFormat::Raw, bytes))
+        })
+    }
+
+    fn remove_server<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.enter(Op::Remove)?;
+            self.state().servers.remove(server);
+            Ok(())
+        })
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Inventory>> {
+        Box::pin(async move {
+            let state = self.state();
+            let server = |(id, server): (&ServerId, &FakeServer)| ServerDisks {
+                server: id.clone(),
+                base: server.root.as_ref().map(|(base, _)| base.clone()),
+                allocated_bytes: 0,
+            };
+            let servers = state.servers.iter().map(server).collect();
+            Ok(Inventory { bases: state.bases.values().cloned().collect(), servers })
+        })
+    }
+
+    fn usage(&self) -> BoxFuture<'_, Result<Usage>> {
+        Box::pin(async { Ok(Usage { total_bytes: TOTAL_BYTES, free_bytes: TOTAL_BYTES }) })
+    }
+}
+
+fn disk(server: &ServerId, name: &str, format: DiskFormat, virtual_bytes: u64) -> Disk {
+    Disk { path: format!("/fake/servers/{server}/{name}").into(), format, virtual_bytes }
+}
