@@ -59,6 +59,10 @@ pub struct Limits {
     pub report_again: Duration,
     /// How long the end of the process waits for steps that are under way.
     pub shutdown: Duration,
+    /// How often cached images are looked through...
+    pub image_sweep: Duration,
+    /// ...and dropped when no server has used them for so long.
+    pub image_unused: Duration,
     /// The port that metadata services listen on.
     pub metadata_tcp_port: u16,
 }
@@ -74,6 +78,8 @@ impl Default for Limits {
             progress_delay: Duration::from_millis(300),
             report_again: Duration::from_secs(10),
             shutdown: Duration::from_secs(5),
+            image_sweep: Duration::from_secs(60 * 60),
+            image_unused: Duration::from_secs(24 * 60 * 60),
             metadata_tcp_port: 80,
         }
     }

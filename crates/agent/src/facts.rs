@@ -1,11 +1,16 @@
 //! What the host's kernel says about itself.
 
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
+
+/// Makes a folder that only this user may look into.
+pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
 
 /// The host's id for life: read from the file, made on the first start.
 pub(crate) fn host_id(file: &Path) -> io::Result<String> {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::{self, File},
+    fs::File,
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -29,6 +29,7 @@ use crate::{
     metadata::MetadataService,
     outbox::Outbox,
     server::{self, Server, Taken},
+    sweep,
 };
 
 /// Why the agent could not start.
@@ -78,7 +79,7 @@ struct PortFacts {
 pub async fn run(config: Config, drivers: Drivers, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
     let folder = config.state_dir.join("agent");
     let (host_id, _lock) = blocking(move || {
-        fs::create_dir_all(&folder)?;
+        facts::private_folder(&folder)?;
         let lock = File::create(folder.join("lock"))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
         Ok((facts::host_id(&folder.join("host-id"))?, lock))
@@ -112,6 +113,7 @@ pub async fn run(config: Config, drivers: Drivers, shutdown: impl Future<Output 
     for entry in entries {
         host.add(&mut host.servers(), entry);
     }
+    host.tasks.spawn(sweep::run(host.clone()));
     host.tasks.spawn(link::run(host.clone()));
 
     shutdown.await;
@@ -265,7 +267,10 @@ impl Host {
                 () = self.stop.cancelled() => return,
                 change = changes.next() => change,
             };
-            let Some(PortInstalled { port_id, installed }) = change else { return };
+            let Some(PortInstalled { port_id, installed }) = change else {
+                tracing::error!("the switch tells no more about its ports: none becomes active from now on");
+                return;
+            };
             if let Some(server) = self.note_installed(&port_id, installed).and_then(|owner| self.server(&owner)) {
                 server.publish(&self);
             }

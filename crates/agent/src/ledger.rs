@@ -16,6 +16,8 @@ use std::{
 use hostlink::{Holding, ServerSpec};
 use serde::{Deserialize, Serialize};
 
+use crate::facts;
+
 /// One server of the ledger.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -111,7 +113,7 @@ impl Ledger {
     /// there is one, goes on running and `nacre doctor` shows it as an orphan.
     pub(crate) async fn open(folder: PathBuf) -> io::Result<(Self, Vec<Entry>)> {
         blocking(move || {
-            fs::create_dir_all(&folder)?;
+            facts::private_folder(&folder)?;
             let mut entries = Vec::new();
             for file in fs::read_dir(&folder)? {
                 let path = file?.path();

@@ -17,6 +17,8 @@
 //! | `image` | image bytes from the control plane |
 //! | `metadata` | 169.254.169.254 in every network, and the files of config drives |
 //! | `inventory` | what is on the host against the ledger, for `nacre doctor` |
+//! | `sweep` | cached images that no server uses any more |
+//! | `membership` | joining a cloud from another machine |
 //! | `facts` | what the host's kernel says about itself |
 //!
 //! Invariants:
@@ -35,9 +37,12 @@ mod image;
 mod inventory;
 mod ledger;
 mod link;
+mod membership;
 mod metadata;
 mod outbox;
 mod server;
+mod sweep;
 
 pub use config::{Config, Drivers, Limits};
 pub use host::{AgentError, run};
+pub use membership::{MembershipError, identity, join};
