@@ -1,1 +1,70 @@
-//! placeholder
+//! Images: OpenStack's Image API v2 (Glance), below `/image`.
+//!
+//! | resource | where | what |
+//! |---|---|---|
+//! | image | `image/` | the record: name, formats, visibility, properties; its flow |
+//! | data | `data/` | its content: streaming upload and download, the files behind them |
+//! | member | `member.rs` | projects that a shared image is shared with |
+//! | tag | `tag.rs` | one tag at a time |
+//! | schema | `schema.rs` | every attribute, once: the documents that clients read and the check of what they send |
+//! | info | `info.rs` | what this installation offers |
+//!
+//! ```text
+//! queued ──PUT file──> saving ──checked, on disk──> active <──> deactivated        * ──DELETE──> deleted, then gone
+//!    ^                   │
+//!    └── refused, broken off, or unheard of for a while
+//! ```
+//!
+//! Invariants:
+//! - A declared format is checked before anything reaches the disk; what names another file is refused.
+//! - The data of an active image never changes and lies, complete and synced, in the file that its row names.
+//! - A file belongs to one upload (its generation is the name), so any process can tell which files nobody needs.
+//! - Whoever may not see an image is told that there is none.
+
+mod data;
+mod image;
+mod info;
+mod member;
+mod policy;
+mod routes;
+mod schema;
+mod tag;
+mod versions;
+
+use std::{io, path::PathBuf, sync::Arc};
+
+use data::Files;
+pub use data::doctor::doctor;
+
+/// What the handlers and the flow share.
+pub struct State {
+    files: Files,
+}
+
+impl State {
+    /// Images whose data lies in this directory, which is created where there is none.
+    ///
+    /// # Errors
+    /// When it can't be.
+    pub async fn open(directory: impl Into<PathBuf>) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self { files: Files::open(directory.into()).await? }))
+    }
+}
+
+/// The service.
+pub fn service(state: Arc<State>) -> web::Service {
+    web::Service {
+        name: "image",
+        prefix: "/image",
+        routes: routes::ROUTES,
+        policy: policy::RULES,
+        versions: None,
+        faults: web::FaultStyle::Glance,
+        state,
+    }
+}
+
+/// The flows: one per image.
+pub fn machines(state: Arc<State>) -> Vec<Arc<dyn flow::Machine>> {
+    vec![Arc::new(image::flow::Images(state))]
+}

@@ -1,0 +1,110 @@
+//! The flow of an image: it waits for the end, and for uploads that nobody carries on.
+//!
+//! ```text
+//! rest ──upload unheard of──> clear ──> rest        rest ──deleted──> remove ──> done
+//! ```
+//!
+//! Data arrives in the request that brings it (`data`), not in a step; what a step is for is what remains when that
+//! request, or the whole process, dies. Agents keep copies of their own, so an image's files go with the image.
+
+use std::{sync::Arc, time::Duration};
+
+use ::flow::{BoxFuture, DONE, Done, Error, Flow, Machine, Next, Result, StepCx, StepInfo};
+use model::id::ImageId;
+use store::images::{self, Image, Status};
+
+use crate::{State, data::UNHEARD_OF_MAX};
+
+/// The kind of these flows.
+pub(crate) const KIND: &str = "image";
+/// The step in which they begin.
+pub(crate) const FIRST: &str = "rest";
+/// Removing files takes a moment; a disk that refuses is looked at again after that long.
+const REMOVE_WITHIN: Duration = Duration::from_secs(600);
+
+const STEPS: &[StepInfo] = &[
+    StepInfo::new(
+        "rest",
+        "waits for the delete; watches an upload, and gives up one that is unheard of",
+        &["clear", "remove"],
+    ),
+    StepInfo::new("clear", "removes the files that no row and no upload needs", &["rest"]),
+    StepInfo::new("remove", "removes all files, then the row", &[DONE]),
+];
+
+/// The machine.
+pub(crate) struct Images(pub(crate) Arc<State>);
+
+impl Machine for Images {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn steps(&self) -> &'static [StepInfo] {
+        STEPS
+    }
+
+    fn run<'a>(&'a self, cx: &'a StepCx, flow: &'a Flow) -> BoxFuture<'a, Result<Done>> {
+        Box::pin(async move {
+            let id: ImageId = flow.id.cast();
+            match flow.step.as_str() {
+                "rest" => rest(cx, &id).await,
+                "clear" => self.clear(cx, &id).await,
+                "remove" => self.remove(cx, &id).await,
+                other => Err(Error::internal("running an image's flow", format!("no step {other}"))),
+            }
+        })
+    }
+
+    /// Only `remove` has a deadline, and there is nothing else that could be done: it goes on, for all to see.
+    fn expired<'a>(&'a self, cx: &'a StepCx, flow: &'a Flow, _phase: &'a str) -> BoxFuture<'a, Result<Done>> {
+        Box::pin(async move {
+            tracing::error!(image = %flow.id, "the files of a deleted image could not be removed so far");
+            cx.go(Next::wait("its files can't be removed").for_(REMOVE_WITHIN)).await
+        })
+    }
+}
+
+async fn read(cx: &StepCx, id: &ImageId) -> Result<Option<Image>> {
+    Ok(images::get(&mut *cx.db().read().await?, id).await?)
+}
+
+async fn rest(cx: &StepCx, id: &ImageId) -> Result<Done> {
+    let Some(image) = read(cx, id).await? else { return cx.go(Next::step("remove")).await };
+    match image.status {
+        Status::Deleted => cx.go(Next::step("remove").deadline("delete", REMOVE_WITHIN)).await,
+        Status::Queued | Status::Active | Status::Deactivated => cx.go(Next::idle("at rest")).await,
+        Status::Saving => {
+            let limit = cx.now() - UNHEARD_OF_MAX;
+            let mut tx = cx.begin().await?;
+            let next = if images::abandon_upload(&mut tx, id, image.generation, limit).await? {
+                tracing::warn!(image = %id, "an upload is unheard of and given up");
+                Next::step("clear")
+            } else {
+                Next::wait("data is arriving").for_(UNHEARD_OF_MAX)
+            };
+            cx.finish(tx, next).await
+        }
+    }
+}
+
+impl Images {
+    async fn clear(&self, cx: &StepCx, id: &ImageId) -> Result<Done> {
+        if let Some(image) = read(cx, id).await? {
+            // Only a generation that is older than the newest, or whose upload is over without data, is nobody's.
+            let over = match image.status {
+                Status::Saving | Status::Active | Status::Deactivated => image.generation - 1,
+                Status::Queued | Status::Deleted => image.generation,
+            };
+            self.0.files.remove_up_to(id, over).await?;
+        }
+        cx.go(Next::step("rest")).await
+    }
+
+    async fn remove(&self, cx: &StepCx, id: &ImageId) -> Result<Done> {
+        self.0.files.remove_all(id).await?;
+        let mut tx = cx.begin().await?;
+        images::remove(&mut tx, id).await?;
+        cx.finish(tx, Next::done()).await
+    }
+}
