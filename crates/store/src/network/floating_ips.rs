@@ -206,10 +206,10 @@ pub async fn lock(tx: &mut Tx, id: impl AsRef<str>) -> Result<FloatingIp, Error>
 
 /// A `select` of the floating IPs that someone sees.
 pub fn select(viewer: &Viewer) -> Select {
-    let mut select = Select::new("select f.* from floating_ips f", "floating_ips f", "f.id");
-    select.filter("f.deleted_at is null", []);
+    let mut select = Select::new("select r.* from floating_ips r", "floating_ips r", "r.id");
+    select.filter("r.deleted_at is null", []);
     if let Viewer::Project(project) = viewer {
-        select.equal("f.project_id", project);
+        select.equal("r.project_id", project);
     }
     select
 }
@@ -223,8 +223,8 @@ pub async fn list(conn: &mut Conn, select: Select, page: &Page) -> Result<Vec<Fl
 /// Those that lead to any of the ports: for servers' addresses.
 pub async fn of_ports(conn: &mut Conn, ports: &[&PortId]) -> Result<Vec<FloatingIp>> {
     let mut select = select(&Viewer::Admin);
-    select.any_of("f.port_id", ports.iter().map(|id| (*id).into()));
-    let rows = select.all(conn, "f.created_at, f.id").await?;
+    select.any_of("r.port_id", ports.iter().map(|id| (*id).into()));
+    let rows = select.all(conn, "r.created_at, r.id").await?;
     complete(conn, &rows).await
 }
 

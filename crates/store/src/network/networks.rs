@@ -39,7 +39,7 @@ pub struct Network {
     pub description: String,
     /// Whether it may carry traffic.
     pub admin_state_up: bool,
-    /// `BUILD`, `ACTIVE`, `DOWN`, `ERROR`.
+    /// `ACTIVE`, `DOWN`, `ERROR`. As in Neutron a network is active at once: what is on it waits for it.
     pub status: String,
     /// Whether every project may use it.
     pub shared: bool,
@@ -173,7 +173,7 @@ pub async fn create(tx: &mut Tx, new: &NewNetwork) -> Result<Network, Error> {
         "insert into networks (id, project_id, name, description, admin_state_up, status, shared, external, is_default, \
          auto_allocated, mtu, port_security_enabled, network_type, physical_network, segmentation_id, revision, \
          realized_revision, created_at, updated_at) \
-         values ($1, $2, $3, $4, $5, 'BUILD', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)",
+         values ($1, $2, $3, $4, $5, 'ACTIVE', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)",
     )
     .bind(new.id.as_str())
     .bind(new.project_id.as_str())
@@ -280,10 +280,10 @@ pub async fn lock(tx: &mut Tx, id: impl AsRef<str>) -> Result<Network, Error> {
 
 /// A `select` of the networks that someone sees, for filters to be added.
 pub fn select(viewer: &Viewer) -> Select {
-    let mut select = Select::new("select n.* from networks n", "networks n", "n.id");
-    select.filter("n.deleted_at is null", []);
+    let mut select = Select::new("select r.* from networks r", "networks r", "r.id");
+    select.filter("r.deleted_at is null", []);
     if let Viewer::Project(project) = viewer {
-        select.filter("(n.project_id = ? or n.shared = 1 or n.external = 1)", [project.into()]);
+        select.filter("(r.project_id = ? or r.shared = 1 or r.external = 1)", [project.into()]);
     }
     select
 }
@@ -303,16 +303,16 @@ async fn with_tags(conn: &mut Conn, mut networks: Vec<Network>) -> Result<Vec<Ne
 /// apart unless shared.
 pub async fn usable_by(conn: &mut Conn, project: &ProjectId) -> Result<Vec<Network>> {
     let mut select = select(&Viewer::Project(project.clone()));
-    select.filter("(n.shared = 1 or (n.project_id = ? and n.external = 0))", [project.into()]);
-    let rows = select.all(conn, "n.id").await?;
+    select.filter("(r.shared = 1 or (r.project_id = ? and r.external = 0))", [project.into()]);
+    let rows = select.all(conn, "r.id").await?;
     with_tags(conn, rows.iter().map(Network::from_row).collect::<Result<_>>()?).await
 }
 
 /// The external network that `auto` uses: the default one, or else the only one.
 pub async fn default_external(conn: &mut Conn) -> Result<Option<Network>> {
     let mut select = select(&Viewer::Admin);
-    select.equal("n.external", true);
-    let rows = select.all(conn, "n.is_default desc, n.id").await?;
+    select.equal("r.external", true);
+    let rows = select.all(conn, "r.is_default desc, r.id").await?;
     let networks: Vec<Network> = rows.iter().map(Network::from_row).collect::<Result<_>>()?;
     let only = networks.len() == 1;
     Ok(networks.into_iter().next().filter(|n| only || n.is_default))

@@ -369,9 +369,9 @@ pub async fn of_device(conn: &mut Conn, device_id: impl AsRef<str>) -> Result<Ve
 pub async fn of_devices(conn: &mut Conn, device_ids: &[impl AsRef<str>]) -> Result<Vec<Port>> {
     let mut select = select(&Viewer::Admin);
     // The condition of the partial index, so that it is used.
-    select.filter("p.device_id <> ''", []);
-    select.any_of("p.device_id", device_ids.iter().map(|id| id.as_ref().into()));
-    let rows = select.all(conn, "p.created_at, p.id").await?;
+    select.filter("r.device_id <> ''", []);
+    select.any_of("r.device_id", device_ids.iter().map(|id| id.as_ref().into()));
+    let rows = select.all(conn, "r.created_at, r.id").await?;
     complete(conn, &rows).await
 }
 
@@ -389,26 +389,26 @@ pub async fn of_router(conn: &mut Conn, router: &str) -> Result<Vec<Port>> {
 /// The ports of a network.
 pub async fn on_network(conn: &mut Conn, network: &NetworkId) -> Result<Vec<Port>> {
     let mut select = select(&Viewer::Admin);
-    select.equal("p.network_id", network);
-    let rows = select.all(conn, "p.created_at, p.id").await?;
+    select.equal("r.network_id", network);
+    let rows = select.all(conn, "r.created_at, r.id").await?;
     complete(conn, &rows).await
 }
 
 /// The metadata port of a network.
 pub async fn metadata_of(conn: &mut Conn, network: &NetworkId) -> Result<Option<Port>> {
     let mut select = select(&Viewer::Admin);
-    select.equal("p.network_id", network).equal("p.device_owner", OWNER_METADATA);
-    let rows = select.all(conn, "p.created_at, p.id").await?;
+    select.equal("r.network_id", network).equal("r.device_owner", OWNER_METADATA);
+    let rows = select.all(conn, "r.created_at, r.id").await?;
     Ok(complete(conn, &rows).await?.into_iter().next())
 }
 
 /// A `select` of the ports that someone sees: its own, and those on its own networks.
 pub fn select(viewer: &Viewer) -> Select {
-    let mut select = Select::new("select p.* from ports p", "ports p", "p.id");
-    select.filter("p.deleted_at is null", []);
+    let mut select = Select::new("select r.* from ports r", "ports r", "r.id");
+    select.filter("r.deleted_at is null", []);
     if let Viewer::Project(project) = viewer {
         select.filter(
-            "(p.project_id = ? or p.network_id in (select id from networks where project_id = ?))",
+            "(r.project_id = ? or r.network_id in (select id from networks where project_id = ?))",
             [project.into(), project.into()],
         );
     }

@@ -39,7 +39,7 @@ pub struct Router {
     pub description: String,
     /// Whether it routes.
     pub admin_state_up: bool,
-    /// `BUILD`, `ACTIVE`, `ERROR`.
+    /// `ACTIVE`, `ERROR`. As in Neutron a router is active at once.
     pub status: String,
     /// The network of its gateway.
     pub external_network_id: Option<NetworkId>,

@@ -309,10 +309,10 @@ pub async fn names(conn: &mut Conn, ids: &[&SecurityGroupId]) -> Result<HashMap<
 
 /// A `select` of the groups that someone sees.
 pub fn select(viewer: &Viewer) -> Select {
-    let mut select = Select::new("select g.* from security_groups g", "security_groups g", "g.id");
-    select.filter("g.deleted_at is null", []);
+    let mut select = Select::new("select r.* from security_groups r", "security_groups r", "r.id");
+    select.filter("r.deleted_at is null", []);
     if let Viewer::Project(project) = viewer {
-        select.equal("g.project_id", project);
+        select.equal("r.project_id", project);
     }
     select
 }

@@ -276,26 +276,26 @@ pub async fn of_network(conn: &mut Conn, id: &NetworkId) -> Result<Vec<Subnet>> 
 /// The subnets of several networks, in the order in which they were made.
 pub async fn of_networks(conn: &mut Conn, ids: &[&NetworkId]) -> Result<Vec<Subnet>> {
     let mut select = select(&Viewer::Admin);
-    select.any_of("s.network_id", ids.iter().map(|id| (*id).into()));
-    let rows = select.all(conn, "s.created_at, s.id").await?;
+    select.any_of("r.network_id", ids.iter().map(|id| (*id).into()));
+    let rows = select.all(conn, "r.created_at, r.id").await?;
     complete(conn, &rows).await
 }
 
 /// Several subnets, by id.
 pub async fn by_ids(conn: &mut Conn, ids: &[&SubnetId]) -> Result<Vec<Subnet>> {
     let mut select = select(&Viewer::Admin);
-    select.any_of("s.id", ids.iter().map(|id| (*id).into()));
-    let rows = select.all(conn, "s.id").await?;
+    select.any_of("r.id", ids.iter().map(|id| (*id).into()));
+    let rows = select.all(conn, "r.id").await?;
     complete(conn, &rows).await
 }
 
 /// A `select` of the subnets that someone sees: its own, and those of networks that are shared.
 pub fn select(viewer: &Viewer) -> Select {
-    let base = "select s.* from subnets s join networks n on n.id = s.network_id";
-    let mut select = Select::new(base, "subnets s", "s.id");
-    select.filter("s.deleted_at is null", []);
+    let base = "select r.* from subnets r join networks n on n.id = r.network_id";
+    let mut select = Select::new(base, "subnets r", "r.id");
+    select.filter("r.deleted_at is null", []);
     if let Viewer::Project(project) = viewer {
-        select.filter("(s.project_id = ? or n.shared = 1)", [project.into()]);
+        select.filter("(r.project_id = ? or n.shared = 1)", [project.into()]);
     }
     select
 }

@@ -2,7 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::{Conn, Result, RowExt, Tx, list::Select, query};
+use crate::{
+    Conn, Result, RowExt, Tx,
+    list::{Select, Value},
+    query,
+};
 
 /// Fills in the tags of several resources, of each of which `parts` shows its id and the place for its tags.
 pub(super) async fn fill<T>(
@@ -72,4 +76,46 @@ pub async fn replace(tx: &mut Tx, id: &str, tags: &[String]) -> Result<()> {
         add(tx, id, tag).await?;
     }
     Ok(())
+}
+
+/// How a list is filtered by tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    /// Has each of them: `tags`.
+    All,
+    /// Has one of them: `tags-any`.
+    Any,
+    /// Lacks one of them: `not-tags`.
+    NotAll,
+    /// Has none of them: `not-tags-any`.
+    None,
+}
+
+/// Adds such a filter to a list of this service: all of them call their table `r`.
+pub fn filter(select: &mut Select, how: Match, tags: &[&str]) {
+    // Tags hold no commas: one that stands between commas in the list is in the list.
+    let list = || Value::Text(format!(",{},", tags.join(",")));
+    let count = || Value::Int(i64::try_from(tags.len()).unwrap_or(i64::MAX));
+    match how {
+        Match::All => select.filter(
+            "(select count(*) from network_tags t where t.resource_id = r.id \
+             and replace(?, ',' || t.tag || ',', '') <> ?) = ?",
+            [list(), list(), count()],
+        ),
+        Match::Any => select.filter(
+            "exists (select 1 from network_tags t where t.resource_id = r.id \
+             and replace(?, ',' || t.tag || ',', '') <> ?)",
+            [list(), list()],
+        ),
+        Match::NotAll => select.filter(
+            "(select count(*) from network_tags t where t.resource_id = r.id \
+             and replace(?, ',' || t.tag || ',', '') <> ?) <> ?",
+            [list(), list(), count()],
+        ),
+        Match::None => select.filter(
+            "not exists (select 1 from network_tags t where t.resource_id = r.id \
+             and replace(?, ',' || t.tag || ',', '') <> ?)",
+            [list(), list()],
+        ),
+    };
 }
