@@ -72,13 +72,17 @@ create table servers (
     -- What was asked for. The flavor is copied: deleting or changing it does not change servers.
     flavor_id         text   not null,
     flavor            text   not null,              -- JSON: name, vcpus, ram, disk, ephemeral, swap, extra_specs
+    cores             bigint not null,              -- of the flavor, for quota
+    ram               bigint not null,
     image_id          text   not null,
+    image             text   not null,              -- JSON: name, sha256, format, bytes, properties
     key_name          text,
     key_public        text,                         -- the key as it was when the server was created
     user_data         text,                         -- base64
     config_drive      bigint not null,
     zone_wanted       text,
     host_wanted       text,
+    scheduler_hints   text   not null,              -- JSON: object
     reservation_id    text   not null,
     launch_index      bigint not null,
     random_seed       text   not null,
@@ -90,14 +94,17 @@ create table servers (
     wanted_power      text   not null,              -- running, stopped
     boot              bigint not null,              -- raised for each start and reboot
     graceful          bigint not null,              -- how it is brought down next: by asking, or at once
+    change            text   not null,              -- what is under way: '', start, stop, reboot, reboot_hard
     generation        bigint not null,              -- of the spec; grows with every change of intent
     -- What is: written by the flow and by the host's reports.
     host_id           text,
     node              text,                         -- the host's name, kept when it is gone
     zone              text,
+    told_generation   bigint not null,              -- the newest that the host was sent; 0: none yet
     observed_generation bigint not null,
     observed_boot     bigint not null,
     observed_power    text   not null,              -- as the agent reports it: running, shutdown, paused, crashed, absent
+    observed_phase    text   not null,              -- pending ... settled, failed
     observed_fault    text   not null,
     fault_is_final    bigint not null,
     -- What users see: computed by one function from the columns above and the flow's step, in the same commit.
@@ -109,7 +116,6 @@ create table servers (
     fault_message     text,
     fault_details     text,
     fault_at          bigint,
-    progress          bigint not null,
     created_at        bigint not null,
     updated_at        bigint not null,
     launched_at       bigint,
@@ -121,6 +127,7 @@ create index servers_project on servers (project_id, created_at, id);
 create index servers_created on servers (created_at, id);
 create index servers_host on servers (host_id) where deleted_at is null;
 create index servers_updated on servers (updated_at);
+create index servers_deleted on servers (deleted_at) where deleted_at is not null;
 create index servers_status on servers (project_id, status) where deleted_at is null;
 create index servers_reservation on servers (reservation_id);
 
@@ -163,6 +170,7 @@ create index allocations_host on allocations (host_id);
 create table instance_actions (
     request_id text   not null,
     server_id  text   not null,
+    generation bigint not null,                     -- of the server's spec: over once the host has reached it
     action     text   not null,                     -- create, start, stop, reboot, delete...
     user_id    text   not null,
     project_id text   not null,

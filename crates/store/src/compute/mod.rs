@@ -2,17 +2,50 @@
 //!
 //! | module | holds |
 //! |---|---|
-//! | [`servers`] | servers: rows, lists, intent, and what hosts report |
+//! | [`servers`] | servers: rows, intent, what hosts report, what users see |
+//! | [`server_list`] | their lists: filters, and what a page shows besides the rows |
 //! | [`server_ports`] | which ports a server has |
 //! | [`actions`] | instance actions and their events |
 //! | [`hosts`] | hypervisor hosts |
-//! | [`allocations`] | what servers hold of hosts; choosing a host |
+//! | [`allocations`] | what servers hold of hosts, and who may take one more |
 //! | [`flavors`], [`keypairs`] | sizes and keys |
+//! | [`audit`] | what the doctor compares |
 
+pub mod actions;
+pub mod allocations;
+pub mod audit;
 pub mod flavors;
+pub mod hosts;
 pub mod keypairs;
+pub mod server_list;
+pub mod server_ports;
+pub mod servers;
+
+/// Quotas: Nova's names and default limits.
+pub const QUOTAS: &[(&str, i64)] = &[
+    ("instances", 10),
+    ("cores", 20),
+    ("ram", 51_200),
+    ("metadata_items", 128),
+    ("injected_files", 5),
+    ("injected_file_content_bytes", 10_240),
+    ("injected_file_path_bytes", 255),
+    ("key_pairs", 100),
+    ("server_groups", 10),
+    ("server_group_members", 10),
+];
+
+/// The default limit of a quota.
+pub fn default_quota(resource: &str) -> i64 {
+    QUOTAS.iter().find(|(name, _)| *name == resource).map_or(0, |(_, limit)| *limit)
+}
 
 /// JSON for a column. Ours always can be written.
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
+}
+
+/// `$first, ...`: that many placeholders.
+fn places(first: usize, count: usize) -> String {
+    (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
 }
