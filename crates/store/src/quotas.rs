@@ -47,6 +47,20 @@ pub async fn charge(tx: &mut Tx, project: &ProjectId, charges: &[Charge]) -> Res
     quota::check(&demands)
 }
 
+/// Holds the place where a resource is counted until the transaction ends: who counts rows by itself under it can't be
+/// overtaken.
+pub async fn lock(tx: &mut Tx, owner: &str, resource: &str) -> Result<()> {
+    query(
+        "insert into quota_usages (project_id, resource, used) values ($1, $2, 0) \
+         on conflict (project_id, resource) do update set used = quota_usages.used",
+    )
+    .bind(owner)
+    .bind(resource)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Gives back what a resource held.
 pub async fn release(tx: &mut Tx, project: &ProjectId, resource: &str, amount: i64) -> Result<()> {
     query("update quota_usages set used = used - $3 where project_id = $1 and resource = $2")

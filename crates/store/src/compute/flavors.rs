@@ -7,7 +7,29 @@ use model::{
     id::{FlavorId, ProjectId},
 };
 
-use crate::{Conn, Result, Row, RowExt, Tx, query};
+use crate::{
+    Conn, Result, Row, RowExt, Tx,
+    list::{Page, Select, SortKey, Type},
+    query,
+};
+
+/// What flavors may be sorted by. Nova's names; `id` is the number that its database has and ours has not.
+pub const SORTS: &[SortKey] = &[
+    SortKey { name: "flavorid", sql: "f.id", kind: Type::Text },
+    SortKey { name: "id", sql: "f.id", kind: Type::Text },
+    SortKey { name: "name", sql: "f.name", kind: Type::Text },
+    SortKey { name: "description", sql: "coalesce(f.description, '')", kind: Type::Text },
+    SortKey { name: "memory_mb", sql: "f.memory_mib", kind: Type::Int },
+    SortKey { name: "root_gb", sql: "f.disk_gib", kind: Type::Int },
+    SortKey { name: "ephemeral_gb", sql: "f.ephemeral_gib", kind: Type::Int },
+    SortKey { name: "swap", sql: "f.swap_mib", kind: Type::Int },
+    SortKey { name: "vcpus", sql: "f.vcpus", kind: Type::Int },
+    SortKey { name: "rxtx_factor", sql: "f.rxtx_factor", kind: Type::Text },
+    SortKey { name: "is_public", sql: "f.is_public", kind: Type::Int },
+    SortKey { name: "disabled", sql: "f.disabled", kind: Type::Int },
+    SortKey { name: "created_at", sql: "f.created_at", kind: Type::Int },
+    SortKey { name: "updated_at", sql: "f.updated_at", kind: Type::Int },
+];
 
 /// A size that servers come in.
 #[derive(Clone, Debug, PartialEq)]
@@ -83,6 +105,46 @@ impl Flavor {
     }
 }
 
+/// Which flavors a list shows.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Public ones or the others; none: both.
+    pub is_public: Option<bool>,
+    /// Besides the public ones, those that this project was given access to.
+    pub accessible_to: Option<ProjectId>,
+    /// Those that are in use.
+    pub enabled_only: bool,
+    /// Memory at the least.
+    pub memory_mib_min: Option<i64>,
+    /// Root disk at the least.
+    pub disk_gib_min: Option<i64>,
+}
+
+/// One page.
+pub async fn list(conn: &mut Conn, filter: &Filter, page: &Page) -> Result<Vec<Flavor>> {
+    let mut select = Select::new("select f.* from flavors f", "flavors f", "f.id");
+    match (filter.is_public, &filter.accessible_to) {
+        (Some(true), Some(project)) => {
+            let accessible = "(f.is_public = 1 or f.id in (select flavor_id from flavor_access where project_id = ?))";
+            select.filter(accessible, [project.into()]);
+        }
+        (Some(public), _) => {
+            select.equal("f.is_public", public);
+        }
+        (None, _) => {}
+    }
+    if filter.enabled_only {
+        select.equal("f.disabled", 0);
+    }
+    if let Some(memory_mib) = filter.memory_mib_min {
+        select.filter("f.memory_mib >= ?", [memory_mib.into()]);
+    }
+    if let Some(disk_gib) = filter.disk_gib_min {
+        select.filter("f.disk_gib >= ?", [disk_gib.into()]);
+    }
+    select.page(conn, page).await?.iter().map(Flavor::from_row).collect()
+}
+
 /// One flavor, whoever may use it.
 pub async fn get(conn: &mut Conn, id: &FlavorId) -> Result<Option<Flavor>> {
     let row = query("select * from flavors where id = $1").bind(id.as_str()).fetch_optional(conn).await?;
@@ -128,4 +190,61 @@ pub async fn insert(tx: &mut Tx, flavor: &Flavor) -> Result<()> {
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Holds the flavor against other changes until the transaction ends, and notes when it was changed. None: it is gone.
+pub async fn get_for_update(tx: &mut Tx, id: &FlavorId) -> Result<Option<Flavor>> {
+    let now = tx.now();
+    query("update flavors set updated_at = $2 where id = $1")
+        .bind(id.as_str())
+        .bind(now.0)
+        .execute(&mut **tx)
+        .await?;
+    get(tx, id).await
+}
+
+/// Writes what can be changed of a flavor: its description and its extra specs.
+pub async fn update(tx: &mut Tx, flavor: &Flavor) -> Result<()> {
+    query("update flavors set description = $2, extra_specs = $3 where id = $1")
+        .bind(flavor.id.as_str())
+        .bind(flavor.description.as_deref())
+        .bind(super::json(&flavor.extra_specs))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// Removes it. Servers keep the copy that they were made with. Whether it was there.
+pub async fn delete(tx: &mut Tx, id: &FlavorId) -> Result<bool> {
+    let done = query("delete from flavors where id = $1").bind(id.as_str()).execute(&mut **tx).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// The projects that were given access.
+pub async fn list_access(conn: &mut Conn, id: &FlavorId) -> Result<Vec<ProjectId>> {
+    let rows = query("select project_id from flavor_access where flavor_id = $1 order by project_id")
+        .bind(id.as_str())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| row.id("project_id")).collect()
+}
+
+/// Gives a project access. False: it had it already.
+pub async fn insert_access(tx: &mut Tx, id: &FlavorId, project: &ProjectId) -> Result<bool> {
+    let done = query("insert into flavor_access (flavor_id, project_id) values ($1, $2) on conflict do nothing")
+        .bind(id.as_str())
+        .bind(project.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Takes a project's access. False: it had none.
+pub async fn delete_access(tx: &mut Tx, id: &FlavorId, project: &ProjectId) -> Result<bool> {
+    let done = query("delete from flavor_access where flavor_id = $1 and project_id = $2")
+        .bind(id.as_str())
+        .bind(project.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() > 0)
 }

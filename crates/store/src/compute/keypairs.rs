@@ -2,7 +2,13 @@
 
 use model::{Timestamp, id::UserId};
 
-use crate::{Conn, Result, Row, RowExt, query};
+use crate::{
+    Conn, Result, Row, RowExt, Tx,
+    list::{Direction, Page, Select, SortKey, Type},
+    query,
+};
+
+const BY_NAME: SortKey = SortKey { name: "name", sql: "k.name", kind: Type::Text };
 
 /// A user's public key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,4 +51,54 @@ pub async fn get(conn: &mut Conn, user: &UserId, name: &str) -> Result<Option<Ke
         .fetch_optional(conn)
         .await?;
     row.as_ref().map(Keypair::from_row).transpose()
+}
+
+/// A user's keys by name: at most `limit` of those after `marker`, which must be one of them.
+pub async fn list(conn: &mut Conn, user: &UserId, limit: u32, marker: Option<&str>) -> Result<Vec<Keypair>> {
+    if let Some(marker) = marker
+        && get(conn, user, marker).await?.is_none()
+    {
+        return Err(crate::Error::Marker(marker.to_owned()));
+    }
+    let page = Page { limit, marker: marker.map(str::to_owned), ..Page::first(BY_NAME, Direction::Ascending) };
+    let mut select = Select::new("select k.* from keypairs k", "keypairs k", "k.name");
+    select.equal("k.user_id", user);
+    select.page(conn, &page).await?.iter().map(Keypair::from_row).collect()
+}
+
+/// How many keys a user has.
+pub async fn count(conn: &mut Conn, user: &UserId) -> Result<i64> {
+    query("select count(*) as keypairs from keypairs where user_id = $1")
+        .bind(user.as_str())
+        .fetch_one(conn)
+        .await?
+        .int("keypairs")
+}
+
+/// Adds a key. A taken name is a unique violation.
+pub async fn insert(tx: &mut Tx, keypair: &Keypair) -> Result<()> {
+    query(
+        "insert into keypairs (user_id, name, id, kind, public_key, fingerprint, created_at) \
+         values ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(keypair.user_id.as_str())
+    .bind(keypair.name.as_str())
+    .bind(keypair.id)
+    .bind(keypair.kind.as_str())
+    .bind(keypair.public_key.as_str())
+    .bind(keypair.fingerprint.as_str())
+    .bind(keypair.created_at.0)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Removes a key. Whether it was there.
+pub async fn delete(tx: &mut Tx, user: &UserId, name: &str) -> Result<bool> {
+    let done = query("delete from keypairs where user_id = $1 and name = $2")
+        .bind(user.as_str())
+        .bind(name)
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() > 0)
 }
