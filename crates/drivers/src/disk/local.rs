@@ -82,7 +82,9 @@ pub struct LocalDisks {
 
 impl LocalDisks {
     /// Takes the directory, and clears what a broken-off download left there.
-    pub async fn open(config: LocalConfig) -> Result<Self> {
+    pub async fn open(mut config: LocalConfig) -> Result<Self> {
+        // An overlay's backing file would be looked for beside the overlay.
+        config.root = std::path::absolute(&config.root).map_err(DiskError::io("find the disk directory"))?;
         let files = Arc::new(Files { config });
         let opened = files.clone();
         blocking("open the disk directory", move || opened.open()).await?;
@@ -141,7 +143,7 @@ impl LocalDisks {
         let arguments = [&parts[..], &[&base.path, &draft, Path::new(&size)]].concat();
         self.qemu_img(&arguments).await?;
         let (files, path) = (self.files.clone(), path.to_owned());
-        blocking("keep the root disk", move || files.keep(&draft, &path, 0o600)).await
+        blocking("keep the root disk", move || files.keep(&draft, &path, Access::Write)).await
     }
 
     async fn resize(&self, path: &Path, virtual_bytes: u64) -> Result<()> {
@@ -261,6 +263,13 @@ async fn feed(source: ImageSource<'_>, pieces: mpsc::Sender<Vec<u8>>, announced:
     }
 }
 
+/// What guests may do with a file.
+#[derive(Clone, Copy, PartialEq)]
+enum Access {
+    Read,
+    Write,
+}
+
 /// What is done to files, on threads that may wait for a disk.
 struct Files {
     config: LocalConfig,
@@ -329,7 +338,7 @@ impl Files {
             }
             let virtual_bytes = intake.finish()?;
             file.set_len(spec.size_bytes).map_err(DiskError::io(failed()))?;
-            self.keep(&draft, &path, 0o440)?;
+            self.keep(&draft, &path, Access::Read)?;
             Ok(virtual_bytes)
         };
         match write() {
@@ -384,7 +393,7 @@ impl Files {
             .open(&draft)
             .map_err(DiskError::io(show("make", &draft)))?;
         file.write_all(image).map_err(DiskError::io(show("write", &draft)))?;
-        self.keep(&draft, &path, 0o400)?;
+        self.keep(&draft, &path, Access::Read)?;
         Ok(disk)
     }
 
@@ -426,13 +435,15 @@ impl Files {
         Ok(servers)
     }
 
-    /// Gives a finished draft its owner, its mode and its name, and flushes all three.
-    fn keep(&self, draft: &Path, path: &Path, mode: u32) -> Result<()> {
+    /// Gives a finished draft its owner, its mode and its name, and flushes all three. What guests only read stays the
+    /// agent's: its owner could give himself the right to write.
+    fn keep(&self, draft: &Path, path: &Path, access: Access) -> Result<()> {
         let keep = || -> io::Result<()> {
-            if let Some(owner) = self.config.owner {
-                chown(draft, Some(owner.uid), Some(owner.gid))?;
+            if let Some(guests) = self.config.owner {
+                chown(draft, (access == Access::Write).then_some(guests.uid), Some(guests.gid))?;
             }
             let file = File::open(draft)?;
+            let mode = if access == Access::Write { 0o600 } else { 0o440 };
             file.set_permissions(fs::Permissions::from_mode(mode))?;
             file.sync_all()?;
             fs::rename(draft, path)?;

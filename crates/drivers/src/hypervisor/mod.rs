@@ -165,7 +165,7 @@ pub struct GuestNic {
     pub id: PortId,
     /// `fa:16:3e:xx:xx:xx`.
     pub mac: String,
-    /// The tap on the host. It exists, is persistent, and belongs to [`Capabilities::run_as`].
+    /// The tap on the host. It exists already; who owns it does not matter: the driver opens it for the guest.
     pub tap: String,
     /// The largest packet that the guest is told.
     pub mtu: u32,
@@ -308,7 +308,7 @@ pub struct Capabilities {
     pub vcpus_max: u32,
     /// NICs that can be plugged into a running guest, those it was started with apart.
     pub hotplug_slots: u32,
-    /// The user that guests run as, to whom taps and disks must belong; `None`: the agent's own.
+    /// The user that guests run as, to whom disks must belong; `None`: the agent's own.
     pub run_as: Option<RunAs>,
     /// What keeps guests from the host and from each other, or why something that should does not.
     pub isolation: Vec<String>,

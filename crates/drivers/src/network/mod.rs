@@ -23,7 +23,7 @@ mod netns;
 pub mod ovn;
 pub mod ovs;
 pub mod ovsdb;
-mod sys;
+pub(crate) mod sys;
 mod types;
 
 use std::net::{Ipv4Addr, TcpListener};

@@ -22,6 +22,7 @@ const TUNSETOWNER: Opcode = 0x4004_54cc;
 const SIOCETHTOOL: Opcode = 0x8946;
 const IFF_TAP: u16 = 0x0002;
 const IFF_NO_PI: u16 = 0x1000;
+const IFF_VNET_HDR: u16 = 0x4000;
 const ETHTOOL_STXCSUM: u32 = 0x17;
 const NAME_BYTES: usize = 16;
 
@@ -48,12 +49,19 @@ struct EthtoolValue {
     data: u32,
 }
 
-/// Makes a tap that stays when its maker is gone. A tap of that name that nobody holds is taken over as it is.
-pub(super) fn make_tap(name: &str, owner_uid: Option<u32>) -> io::Result<()> {
+/// Opens a tap, to read and write its packets. Makes one that goes with the descriptor if there is none of that name.
+pub(crate) fn open_tap(name: &str, vnet_hdr: bool) -> io::Result<OwnedFd> {
     let tun = OpenOptions::new().read(true).write(true).open("/dev/net/tun")?;
-    let request = FlagsRequest { name: terminated(name)?, flags: IFF_TAP | IFF_NO_PI, rest: [0; 22] };
+    let flags = IFF_TAP | IFF_NO_PI | if vnet_hdr { IFF_VNET_HDR } else { 0 };
+    let request = FlagsRequest { name: terminated(name)?, flags, rest: [0; 22] };
     // SAFETY: TUNSETIFF reads a `struct ifreq`, which `FlagsRequest` is in size and layout; it keeps no pointer.
     unsafe { ioctl(tun.as_fd(), Setter::<TUNSETIFF, FlagsRequest>::new(request))? };
+    Ok(tun.into())
+}
+
+/// Makes a tap that stays when its maker is gone. A tap of that name that nobody holds is taken over as it is.
+pub(super) fn make_tap(name: &str, owner_uid: Option<u32>) -> io::Result<()> {
+    let tun = open_tap(name, false)?;
     if let Some(uid) = owner_uid {
         // SAFETY: TUNSETOWNER takes the user id as its argument itself and touches no memory.
         unsafe { ioctl(tun.as_fd(), IntegerSetter::<TUNSETOWNER>::new_usize(uid as usize))? };
@@ -83,7 +91,7 @@ pub(super) fn leave_network_namespace() -> io::Result<()> {
 }
 
 /// Hands a descriptor that the process owns to the runtime, to wait on.
-pub(super) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     // SAFETY: an `OwnedFd` is open and the same until it is dropped, and the `AsyncFd` owns it from here on.
     unsafe { AsyncFd::register(descriptor) }.map_err(Into::into)
 }

@@ -6,15 +6,14 @@
 use std::{path::PathBuf, time::Duration};
 
 use drivers::hypervisor::{
-    DiskBus, DiskFormat, Ensured, Firmware, GuestDisk, GuestEnd, GuestEvent, GuestEventKind, GuestPower, GuestSpec,
-    Hypervisor, HypervisorError, Machine, ObservedGuest, ShutDown,
+    Ensured, Firmware, GuestEnd, GuestEvent, GuestEventKind, GuestPower, GuestSpec, Hypervisor, HypervisorError,
+    Machine, ObservedGuest, ShutDown,
     fake::{Behaviour, FakeHost, FakeHypervisor, Op},
-    qemu::{QemuConfig, QemuHypervisor},
 };
 use model::id::ServerId;
 use tokio::{sync::broadcast, time::timeout};
 
-use crate::boot_sector;
+use crate::qemu::{Folder, write_disk};
 
 /// Generous: a busy machine with two processors translates slowly.
 const LONG: Duration = Duration::from_secs(30);
@@ -23,65 +22,27 @@ const SHORT: Duration = Duration::from_millis(150);
 /// A host with a driver under test.
 enum Host {
     Fake(FakeHost),
-    Qemu(tempfile::TempDir),
+    Qemu(Folder),
 }
 
 impl Host {
-    fn qemu() -> Option<Self> {
-        if !QemuConfig::new("/").binary.exists() {
-            println!("skipped: QEMU is not installed (package qemu-system-x86)");
-            return None;
-        }
-        // Short, for the sockets, and open to the guests' user.
-        let folder = tempfile::Builder::new().prefix("hyp").tempdir_in("/tmp").unwrap();
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o711);
-        std::fs::set_permissions(folder.path(), open).unwrap();
-        Some(Self::Qemu(folder))
-    }
-
     async fn driver(&self) -> Box<dyn Hypervisor> {
         match self {
             Self::Fake(host) => Box::new(FakeHypervisor::on(host.clone())),
-            Self::Qemu(folder) => {
-                Box::new(QemuHypervisor::open(QemuConfig::new(folder.path().join("guests"))).await.unwrap())
-            }
+            Self::Qemu(folder) => Box::new(folder.driver().await),
         }
     }
 
     /// A guest whose system behaves so.
     fn spec(&self, behaviour: Behaviour) -> GuestSpec {
-        let id = ServerId::random();
-        let path = match self {
+        match self {
+            Self::Qemu(folder) => folder.spec(behaviour),
             Self::Fake(host) => {
+                let id = ServerId::random();
                 host.behave(&id, behaviour);
-                PathBuf::from("/nowhere")
+                let (machine, firmware) = (Machine::Q35, Firmware::Bios);
+                GuestSpec { id, boot: 1, vcpus: 1, memory_mib: 32, machine, firmware, disks: vec![], nics: vec![] }
             }
-            Self::Qemu(folder) => {
-                let path = folder.path().join(format!("{id}.img"));
-                std::fs::write(&path, boot_sector::that(behaviour)).unwrap();
-                let all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-                std::fs::set_permissions(&path, all).unwrap();
-                path
-            }
-        };
-        let root = GuestDisk {
-            id: "root".to_owned(),
-            path,
-            format: DiskFormat::Raw,
-            bus: DiskBus::Virtio,
-            read_only: false,
-            boot_index: Some(0),
-            serial: None,
-        };
-        GuestSpec {
-            id,
-            boot: 1,
-            vcpus: 1,
-            memory_mib: 32,
-            machine: Machine::Q35,
-            firmware: Firmware::Bios,
-            disks: vec![root],
-            nics: vec![],
         }
     }
 
@@ -170,7 +131,7 @@ async fn a_stopped_guest_stays_known_and_a_removed_one_does_not(host: Host) {
     assert_eq!(driver.list_guests().await.unwrap(), vec![]);
     assert!(!exists(pid));
     if let Host::Qemu(folder) = &host {
-        assert!(!folder.path().join("guests").join(spec.id.as_str()).exists(), "no file stays");
+        assert!(!folder.guest(&spec.id).exists(), "no file stays");
     }
 }
 
@@ -259,9 +220,7 @@ async fn a_failed_start_says_why_and_can_be_repeated(host: Host) {
     assert!(reason.contains(expected), "{reason}");
     assert_eq!(power(&*driver, &spec.id).await, off(GuestEnd::StartFailed(reason)));
     if let Host::Qemu(_) = &host {
-        std::fs::write(&spec.disks[0].path, boot_sector::that(Behaviour::IgnoresPowerButton)).unwrap();
-        let all = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        std::fs::set_permissions(&spec.disks[0].path, all).unwrap();
+        write_disk(&spec.disks[0].path, Behaviour::IgnoresPowerButton);
     }
     assert_eq!(driver.ensure_guest(&spec).await.unwrap(), Ensured::Started);
     driver.remove_guest(&spec.id).await.unwrap();
@@ -347,7 +306,7 @@ macro_rules! on_every_driver {
         mod qemu {
             use super::*;
             $(#[tokio::test] async fn $test() {
-                if let Some(host) = Host::qemu() { super::$test(host).await }
+                if let Some(folder) = Folder::new() { super::$test(Host::Qemu(folder)).await }
             })*
         }
     };

@@ -8,4 +8,6 @@
 )]
 
 mod boot_sector;
+mod disk;
 mod hypervisor;
+mod qemu;

@@ -5,7 +5,10 @@
 //! derived from the ids of what they stand for ([`nic_device`], [`disk_device`]), so that hot-plug after a restart of
 //! the agent finds them without a list.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::fd::RawFd,
+    path::{Path, PathBuf},
+};
 
 use model::id::PortId;
 use serde_json::{Value, json};
@@ -63,8 +66,9 @@ pub fn guest_name(spec_id: &str) -> String {
     format!("guest={spec_id},debug-threads=on")
 }
 
-/// All arguments after the program's name, or what is wrong with the spec.
-pub fn arguments(spec: &GuestSpec, paths: &GuestPaths, host: &Host) -> Result<Vec<String>, String> {
+/// All arguments after the program's name, or what is wrong with the spec. `taps` are the numbers of the descriptors
+/// that QEMU inherits, one for each NIC.
+pub fn arguments(spec: &GuestSpec, paths: &GuestPaths, host: &Host, taps: &[RawFd]) -> Result<Vec<String>, String> {
     check(spec, host)?;
     let mut line = Line::default();
     line.option("-name", guest_name(spec.id.as_str()));
@@ -76,8 +80,8 @@ pub fn arguments(spec: &GuestSpec, paths: &GuestPaths, host: &Host) -> Result<Ve
     for disk in &spec.disks {
         line.disk(disk, spec)?;
     }
-    for (index, nic) in spec.nics.iter().enumerate() {
-        line.nic(nic, index)?;
+    for (index, (nic, tap)) in spec.nics.iter().zip(taps).enumerate() {
+        line.nic(nic, *tap, index);
     }
     line.option("-object", "rng-random,id=rng0,filename=/dev/urandom");
     line.option("-device", "virtio-rng-pci,rng=rng0");
@@ -100,14 +104,6 @@ fn check(spec: &GuestSpec, host: &Host) -> Result<(), String> {
         return Err("two disks have the same id".to_owned());
     }
     Ok(())
-}
-
-/// The driver's part of `netdev_add` and `-netdev`.
-pub fn nic_backend_options(nic: &GuestNic) -> Value {
-    json!({
-        "type": "tap", "id": nic_backend(&nic.id), "ifname": nic.tap,
-        "script": "no", "downscript": "no", "vnet_hdr": nic.vnet_hdr,
-    })
 }
 
 /// The driver's part of `device_add` and `-device`.
@@ -238,19 +234,9 @@ impl Line {
         Ok(())
     }
 
-    fn nic(&mut self, nic: &GuestNic, index: usize) -> Result<(), String> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if !(1..=15).contains(&nic.tap.len()) || !nic.tap.chars().all(plain) {
-            return Err(format!("{:?} can't be an interface's name", nic.tap));
-        }
-        let vnet_hdr = if nic.vnet_hdr { "on" } else { "off" };
-        let backend = nic_backend(&nic.id);
-        self.option(
-            "-netdev",
-            format!("tap,id={backend},ifname={},script=no,downscript=no,vnet_hdr={vnet_hdr}", nic.tap),
-        );
+    fn nic(&mut self, nic: &GuestNic, tap: RawFd, index: usize) {
+        self.option("-netdev", format!("tap,id={},fd={tap}", nic_backend(&nic.id)));
         self.option("-device", nic_device_options(nic, &root_port(index)).to_string());
-        Ok(())
     }
 }
 
@@ -312,7 +298,7 @@ mod tests {
 
     fn line(spec: &GuestSpec, host: &Host) -> Result<String, String> {
         let paths = GuestPaths::new(Path::new("/g"), &spec.id).unwrap();
-        arguments(spec, &paths, host).map(|line| line.join(" ").replace(" -", "\n-"))
+        arguments(spec, &paths, host, &[20]).map(|line| line.join(" ").replace(" -", "\n-"))
     }
 
     #[test]
@@ -327,7 +313,6 @@ mod tests {
             (|_, host| host.accelerator = Accelerator::Kvm, "-accel kvm\n"),
             (|spec, _| spec.firmware = Firmware::Uefi, ",pflash0=uefi-code,pflash1=uefi-vars\n"),
             (|spec, _| spec.firmware = Firmware::Uefi, "run/uefi-vars.fd"),
-            (|spec, _| spec.nics[0].vnet_hdr = true, "vnet_hdr=on\n"),
             (|spec, _| spec.disks[0].bus = DiskBus::Sata, r#""bus":"ide.0","drive":"nroot","driver":"ide-hd""#),
             (|spec, _| spec.disks[0].bus = DiskBus::Sata, r#""bus":"ide.1","drive":"nconfig","driver":"ide-cd""#),
             (
@@ -349,7 +334,6 @@ mod tests {
         type Change = fn(&mut GuestSpec, &mut Host);
         let table: &[(Change, &str)] = &[
             (|spec, _| spec.vcpus = 0, "at least one processor"),
-            (|spec, _| spec.nics[0].tap = "x,script=/bin/sh".to_owned(), "can't be an interface's name"),
             (|spec, _| spec.nics = vec![spec.nics[0].clone(); 63], "63 NICs, at most 62 fit"),
             (|spec, _| spec.disks[1].id = "root".to_owned(), "two disks have the same id"),
             (

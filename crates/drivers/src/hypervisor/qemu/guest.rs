@@ -15,7 +15,10 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind},
-    os::unix::fs::{DirBuilderExt, chown},
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::{DirBuilderExt, chown},
+    },
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -36,6 +39,7 @@ use super::{
     process::Process,
     qmp::{Qmp, QmpEvent},
     record::Record,
+    tap,
 };
 use crate::hypervisor::{
     Ensured, Firmware, GuestEnd, GuestEvent, GuestEventKind, GuestPower, GuestSpec, HypervisorError, ObservedGuest,
@@ -143,7 +147,12 @@ impl Guest {
     }
 
     async fn start(self: &Arc<Self>, spec: &GuestSpec) -> Result<()> {
-        let arguments = command_line::arguments(spec, &self.paths, &self.shared.host)
+        let mut taps = Vec::new();
+        for nic in &spec.nics {
+            taps.push(tap::open(nic).await?);
+        }
+        let numbers: Vec<RawFd> = taps.iter().map(AsRawFd::as_raw_fd).collect();
+        let arguments = command_line::arguments(spec, &self.paths, &self.shared.host, &numbers)
             .map_err(|reason| HypervisorError::InvalidSpec { id: self.id.clone(), reason })?;
         let (paths, shared, firmware) = (self.paths.clone(), self.shared.clone(), spec.firmware);
         let log = blocking(move || prepare(&paths, &shared, firmware))
@@ -151,7 +160,7 @@ impl Guest {
             .map_err(HypervisorError::io(format!("prepare {}", self.paths.directory().display())))?;
         let mut record = Record { spec: spec.clone(), host_boot: self.shared.host_boot.clone(), pid: None, end: None };
         self.write(&record)?;
-        let process = Arc::new(Process::spawn(&self.shared.binary, &arguments, log, self.shared.run_as)?);
+        let process = Arc::new(Process::spawn(&self.shared.binary, &arguments, log, self.shared.run_as, taps)?);
         record.pid = Some(process.pid());
         self.write(&record)?;
         if let Some(cgroup) = &self.shared.cgroup {

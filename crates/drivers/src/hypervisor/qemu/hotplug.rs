@@ -14,8 +14,9 @@ use tokio::{
 };
 
 use super::{
-    command_line::{nic_backend, nic_backend_options, nic_device, nic_device_options, root_port},
+    command_line::{nic_backend, nic_device, nic_device_options, root_port},
     qmp::{Qmp, QmpError, QmpEvent},
+    tap,
 };
 use crate::hypervisor::{GuestNic, HypervisorError, Result};
 
@@ -29,7 +30,10 @@ pub async fn attach_nic(qmp: &Qmp, nic: &GuestNic) -> Result<()> {
     }
     let port = free_root_port(qmp, &devices).await?;
     remove_backend(qmp, &nic.id).await?;
-    qmp.execute("netdev_add", nic_backend_options(nic)).await?;
+    let tap = tap::open(nic).await?;
+    let backend = nic_backend(&nic.id);
+    qmp.hand_over(&backend, &tap).await?;
+    qmp.execute("netdev_add", json!({ "type": "tap", "id": backend, "fd": backend })).await?;
     if let Err(error) = qmp.execute("device_add", nic_device_options(nic, &port)).await {
         remove_backend(qmp, &nic.id).await?;
         return Err(error.into());

@@ -11,6 +11,7 @@
 //! | [`paths`] | where a guest's files are, and who may write them |
 //! | [`console`] | the serial log: its end, its size |
 //! | [`hotplug`] | NICs in and out of a running guest |
+//! | [`tap`] | opening taps for QEMU, which may not |
 //! | [`probe`] | version, and which accelerator works |
 //! | [`user`], [`cgroup`] | the user and the control group of guests |
 //!
@@ -26,6 +27,7 @@ mod probe;
 mod process;
 mod qmp;
 mod record;
+mod tap;
 mod user;
 
 use std::{
@@ -119,7 +121,9 @@ struct Entry {
 
 impl QemuHypervisor {
     /// Finds out what this host can do and takes the directory. Takes some 200 ms; call [`Hypervisor::adopt`] next.
-    pub async fn open(config: QemuConfig) -> Result<Self> {
+    pub async fn open(mut config: QemuConfig) -> Result<Self> {
+        // QEMU starts in `/`.
+        config.root = std::path::absolute(&config.root).map_err(HypervisorError::io("find the guests' directory"))?;
         if !GuestPaths::root_fits(&config.root) {
             let reason = format!("the path {} is too long for unix sockets below it", config.root.display());
             return Err(HypervisorError::Unsupported(reason));

@@ -5,21 +5,22 @@
 
 use std::{
     fs::File,
-    io,
     os::fd::OwnedFd,
     path::Path,
     process::{Command, Stdio},
     time::Duration,
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    sync::watch,
-    time::timeout,
+use rustix::{
+    io::{FdFlags, fcntl_setfd},
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
 };
+use tokio::time::timeout;
 
-use crate::hypervisor::{HypervisorError, Result, RunAs};
+use crate::{
+    hypervisor::{HypervisorError, Result, RunAs},
+    network::sys,
+};
 
 /// A process that runs or ran.
 #[derive(Debug)]
@@ -27,17 +28,23 @@ pub struct Process {
     pid: u32,
     pidfd: OwnedFd,
     // Holds how it ended, once it has.
-    end: watch::Receiver<Option<String>>,
+    end: tokio::sync::watch::Receiver<Option<String>>,
 }
 
 impl Process {
-    /// Starts `program`. `log` gets what it prints.
-    pub fn spawn(program: &Path, arguments: &[String], log: File, run_as: Option<RunAs>) -> Result<Self> {
+    /// Starts `program`. `log` gets what it prints; the descriptors in `inherited` keep their numbers in it.
+    pub fn spawn(
+        program: &Path,
+        arguments: &[String],
+        log: File,
+        run_as: Option<RunAs>,
+        inherited: Vec<OwnedFd>,
+    ) -> Result<Self> {
         let what = || format!("start {}", program.display());
         let also_log = log.try_clone().map_err(HypervisorError::io(what()))?;
         let mut command = Command::new(program);
         command.args(arguments).stdin(Stdio::null()).stdout(log).stderr(also_log).current_dir("/");
-        own_session(&mut command, run_as);
+        own_session(&mut command, run_as, inherited);
         let child = tokio::process::Command::from(command).spawn().map_err(HypervisorError::io(what()))?;
         let pid = child.id().ok_or_else(|| HypervisorError::Channel("the process has no id".to_owned()))?;
         Self::watch(pid, Some(child))
@@ -58,8 +65,8 @@ impl Process {
             i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or_else(no_pid).map_err(HypervisorError::io(what()))?;
         let pidfd = pidfd_open(raw, PidfdFlags::NONBLOCK).map_err(|e| HypervisorError::io(what())(e.into()))?;
         let signalled = pidfd.try_clone().map_err(HypervisorError::io(what()))?;
-        let signalled = readable(signalled).map_err(HypervisorError::io(what()))?;
-        let (sender, end) = watch::channel(None);
+        let signalled = sys::watch(signalled).map_err(HypervisorError::io(what()))?;
+        let (sender, end) = tokio::sync::watch::channel(None);
         tokio::spawn(async move {
             // A pidfd is readable once the process has ended, our child or not.
             let readable = signalled.readable().await.map(|_| ());
@@ -106,24 +113,26 @@ impl Process {
     }
 }
 
-/// Puts the child into a session of its own and under its own user.
+/// Puts the child into a session of its own, under its own user, and lets it keep those descriptors.
 #[allow(unsafe_code, reason = "pre_exec is the only way to setsid without a helper program")]
-fn own_session(command: &mut Command, run_as: Option<RunAs>) {
+fn own_session(command: &mut Command, run_as: Option<RunAs>, inherited: Vec<OwnedFd>) {
     use std::os::unix::process::CommandExt;
     if let Some(user) = run_as {
         // std drops the supplementary groups with it.
         command.gid(user.gid).uid(user.uid);
     }
-    // SAFETY: the closure runs between fork and exec and does nothing but one system call, which is async-signal-safe.
+    let in_child = move || {
+        rustix::process::setsid()?;
+        for descriptor in &inherited {
+            fcntl_setfd(descriptor, FdFlags::empty())?;
+        }
+        Ok(())
+    };
+    // SAFETY: the closure runs between fork and exec and only makes system calls, which are async-signal-safe; making
+    // an error of their numbers allocates nothing.
     unsafe {
-        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+        command.pre_exec(in_child);
     }
-}
-
-#[allow(unsafe_code, reason = "tokio has no safe way to wait for a descriptor of any kind")]
-fn readable(descriptor: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: the AsyncFd owns the descriptor, so it stays open and the same for as long as it is registered.
-    unsafe { AsyncFd::register_with_interest(descriptor, Interest::READABLE) }.map_err(Into::into)
 }
 
 /// Whether one of the process's arguments is exactly `mark`.
