@@ -6,6 +6,7 @@
 //! | `postgres.rs` | the PostgreSQL server that the test process starts for itself |
 //! | `harness.rs` | [`harness::run`]: every step of a flow doubled, crashed, cut off, deleted under and taken over |
 //! | `client.rs` | [`Client`]: requests straight into the router |
+//! | `auth.rs` | [`auth::client`]: real services with callers whose token says who they are |
 //!
 //! A test that fails here panics with the reason: nothing returns an error for a test to handle.
 
@@ -16,6 +17,7 @@
     reason = "only tests use this crate: a panic is how they fail, and what they print shows only then"
 )]
 
+pub mod auth;
 mod client;
 mod db;
 pub mod harness;
