@@ -1,0 +1,37 @@
+# The two commands of the README are `demo` and `test`; the rest are daily ones. See CONTRIBUTING.md.
+
+STATE ?= /var/lib/nacre
+NACRE := target/release/nacre --state-dir $(STATE)
+IMAGES := build/images
+
+.PHONY: help setup demo down test check e2e image image-debian12
+help:               ## This list
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
+
+setup:              ## Packages, release binary, guest image, Python clients: the only part that needs the internet
+	@scripts/setup
+
+demo: setup         ## A cloud on this machine and, through its API, a server that answers SSH (STATE=folder)
+	@$(NACRE) up
+	@.venv/bin/python tests/demo.py --state-dir $(STATE) --image $(IMAGES)/nacre-tiny.qcow2
+
+down:               ## Stops that cloud, guests included
+	@$(NACRE) down
+
+test: check e2e     ## Everything that CI runs
+	cargo test --workspace --locked
+
+check:              ## Formatting, layout, lints
+	cargo fmt --check
+	cargo xtask tidy
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+e2e:                ## The guest image, then the whole cloud with real clients, in network namespaces
+	images/tiny/test
+	tests/in-namespace .venv/bin/pytest -q tests/e2e
+
+image:              ## The small guest image anew
+	images/tiny/build $(IMAGES)/nacre-tiny.qcow2
+
+image-debian12:     ## A Debian 12 cloud image with cloud-init
+	images/debian12/build $(IMAGES)/debian12.qcow2
