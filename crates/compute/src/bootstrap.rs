@@ -1,7 +1,8 @@
 //! What a new cloud has from the start.
 
 use model::Result;
-use store::Db;
+
+use crate::State;
 
 /// Flavors of a new cloud: id, name, VCPUs, memory in MiB, disk in GiB.
 const FLAVORS: &[(&str, &str, i64, i64, i64)] = &[
@@ -16,8 +17,8 @@ const FLAVORS: &[(&str, &str, i64, i64, i64)] = &[
 ///
 /// # Errors
 /// When the database fails.
-pub async fn bootstrap(db: &Db) -> Result<()> {
-    let mut tx = db.begin().await?;
+pub async fn bootstrap(state: &State) -> Result<()> {
+    let mut tx = state.db.begin().await?;
     if store::compute::flavors::count(&mut tx).await? == 0 {
         let now = tx.now();
         for (id, name, vcpus, memory_mib, disk_gib) in FLAVORS {

@@ -18,14 +18,22 @@
 //!   comes and wakes the flow.
 
 mod bootstrap;
+mod doctor;
+pub mod hosts;
+mod metadata;
 pub mod policy;
 pub mod routes;
+pub mod servers;
+mod sweeps;
 pub mod versions;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use hostlink::server::Hub;
-use store::Db;
+use flow::BoxFuture;
+use hostlink::server::{ControlPlane, Hub};
+use model::{Result, doctor::Finding};
+use serde_json::{Value, json};
+use store::{Db, compute::allocations::Ratios};
 
 pub use bootstrap::bootstrap;
 
@@ -77,9 +85,21 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// How far hosts are over-committed.
+    pub fn ratios(&self) -> Ratios {
+        Ratios { vcpus: self.cpu_ratio_percent, memory: self.memory_ratio_percent, disk: self.disk_ratio_percent }
+    }
+}
+
 impl State {
-    /// The service's state.
-    pub fn new(db: Db, hub: Hub, image_dir: PathBuf, config: Config) -> Arc<Self> {
+    /// The service's state, with the default settings.
+    pub fn new(db: Db, hub: Hub, image_dir: PathBuf) -> Arc<Self> {
+        Self::with_config(db, hub, image_dir, Config::default())
+    }
+
+    /// With other settings.
+    pub fn with_config(db: Db, hub: Hub, image_dir: PathBuf, config: Config) -> Arc<Self> {
         Arc::new(Self { db, hub, image_dir, config })
     }
 }
@@ -95,4 +115,50 @@ pub fn service(state: Arc<State>) -> web::Service {
         faults: web::FaultStyle::Nova,
         state,
     }
+}
+
+/// The state machines of this service.
+pub fn machines(state: &Arc<State>) -> Vec<Arc<dyn flow::Machine>> {
+    vec![Arc::new(servers::flow::ServerMachine(state.clone()))]
+}
+
+/// What the agents' connections call.
+pub fn control_plane(state: &Arc<State>) -> Arc<dyn ControlPlane> {
+    Arc::new(hosts::api::Hosts(state.clone()))
+}
+
+/// Periodic work, for as long as the process lives.
+pub fn sweeps(state: &Arc<State>) -> BoxFuture<'static, ()> {
+    sweeps::all(state)
+}
+
+/// What has no counterpart in the database and on the hosts; with `fix`, hosts are told once more what they should have.
+///
+/// # Errors
+/// When the database fails.
+pub async fn doctor(state: &Arc<State>, fix: bool) -> Result<Vec<Finding>> {
+    doctor::run(state, fix).await
+}
+
+/// The hosts, for operators: who they are, whether they are up, what is claimed of them.
+///
+/// # Errors
+/// When the database fails.
+pub async fn hosts_overview(state: &Arc<State>) -> Result<Value> {
+    let usages = store::compute::allocations::usages(&mut *state.db.read().await?).await?;
+    let now = state.db.clock().now();
+    let overview: Vec<Value> = usages
+        .iter()
+        .map(|usage| {
+            let host = &usage.host;
+            json!({
+                "id": host.id, "name": host.name, "zone": host.zone, "up": host.is_up(now), "enabled": host.enabled,
+                "accelerator": host.facts.accelerator, "servers": usage.servers,
+                "vcpus": host.facts.vcpus, "vcpus_claimed": usage.vcpus,
+                "memory_mib": host.facts.memory_mib, "memory_mib_claimed": usage.memory_mib,
+                "disk_gib": host.facts.disk_gib, "disk_gib_claimed": usage.disk_gib,
+            })
+        })
+        .collect();
+    Ok(json!({ "hosts": overview }))
 }

@@ -1,7 +1,7 @@
 //! Every operation of the service.
 
 use web::{
-    Access::{Public, Rule},
+    Access::Public,
     Route, handler,
 };
 

@@ -1,0 +1,273 @@
+//! Decisions about one server, as pure functions.
+
+use model::{Error, Result, Timestamp};
+use store::compute::servers::{Change, Fault, Phase, Power, Server, Shown, VmState};
+
+/// Nova's numbers of power states.
+const NOSTATE: i64 = 0;
+const RUNNING: i64 = 1;
+const PAUSED: i64 = 3;
+const SHUTDOWN: i64 = 4;
+const CRASHED: i64 = 6;
+
+/// What users see of a server, from its row alone.
+///
+/// | the row says | `vm_state` | `task_state` |
+/// |---|---|---|
+/// | gone | deleted | |
+/// | never ran, no fault | building | scheduling, networking, spawning |
+/// | something failed | error | of the change under way |
+/// | a change is under way | as before it | powering-on, powering-off, rebooting, rebooting_hard |
+/// | its host has settled | by the guest's power | |
+/// | its end is wanted | as before | deleting |
+pub fn shown(server: &Server) -> Shown {
+    let vm_state = vm_state(server);
+    let task_state = task_state(server, vm_state);
+    Shown {
+        vm_state,
+        task_state: task_state.map(str::to_owned),
+        power_state: power_state(server.observed.power),
+        status: status(vm_state, task_state).to_owned(),
+    }
+}
+
+/// Brings [`Server::shown`] up to date after a change of the row; the time of the change, where users see it.
+pub fn refresh(server: &mut Server, now: Timestamp) {
+    let new = shown(server);
+    if new != server.shown {
+        server.shown = new;
+        server.updated_at = now;
+    }
+}
+
+fn vm_state(server: &Server) -> VmState {
+    let before = server.shown.vm_state;
+    if server.deleted_at.is_some() {
+        VmState::Deleted
+    } else if before == VmState::Error {
+        VmState::Error
+    } else if server.launched_at.is_none() {
+        VmState::Building
+    } else if server.wanted.change != Change::None || server.delete_wanted_at.is_some() {
+        // Until the change is done. A server that has just been built has no state before.
+        if before == VmState::Building { by_power(server.observed.power) } else { before }
+    } else if server.observed.phase == Phase::Settled || before == VmState::Building {
+        by_power(server.observed.power)
+    } else {
+        before
+    }
+}
+
+fn by_power(power: Power) -> VmState {
+    match power {
+        Power::Running => VmState::Active,
+        Power::Paused => VmState::Paused,
+        Power::Unknown | Power::Shutdown | Power::Crashed | Power::Absent => VmState::Stopped,
+    }
+}
+
+fn task_state(server: &Server, vm_state: VmState) -> Option<&'static str> {
+    if vm_state == VmState::Deleted {
+        return None;
+    }
+    if server.delete_wanted_at.is_some() {
+        return Some("deleting");
+    }
+    if vm_state == VmState::Building {
+        return Some(match (&server.host, server.told_generation) {
+            (None, _) => "scheduling",
+            (Some(_), 0) => "networking",
+            (Some(_), _) => "spawning",
+        });
+    }
+    match server.wanted.change {
+        Change::None => None,
+        Change::Start => Some("powering-on"),
+        Change::Stop => Some("powering-off"),
+        Change::Reboot => Some("rebooting"),
+        Change::RebootHard => Some("rebooting_hard"),
+    }
+}
+
+fn power_state(power: Power) -> i64 {
+    match power {
+        Power::Unknown | Power::Absent => NOSTATE,
+        Power::Running => RUNNING,
+        Power::Paused => PAUSED,
+        Power::Shutdown => SHUTDOWN,
+        Power::Crashed => CRASHED,
+    }
+}
+
+fn status(vm_state: VmState, task_state: Option<&str>) -> &'static str {
+    match (vm_state, task_state) {
+        (VmState::Building, _) => "BUILD",
+        (VmState::Active, Some("rebooting")) => "REBOOT",
+        (VmState::Active, Some("rebooting_hard")) => "HARD_REBOOT",
+        (VmState::Active, _) => "ACTIVE",
+        (VmState::Paused, _) => "PAUSED",
+        (VmState::Stopped, _) => "SHUTOFF",
+        (VmState::Error, _) => "ERROR",
+        (VmState::Deleted, _) => "DELETED",
+    }
+}
+
+/// How far a host is with the newest generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// It was not told yet.
+    Untold,
+    /// It works on it.
+    Working,
+    /// All is as wanted.
+    Settled,
+    /// It can't be done, and trying again won't help.
+    Hopeless(String),
+}
+
+/// How far the server's host is.
+pub fn progress(server: &Server) -> Progress {
+    let observed = &server.observed;
+    if server.told_generation < server.wanted.generation {
+        Progress::Untold
+    } else if observed.generation < server.wanted.generation {
+        Progress::Working
+    } else if observed.phase == Phase::Settled {
+        Progress::Settled
+    } else if observed.phase == Phase::Failed && observed.fault_is_final {
+        Progress::Hopeless(observed.fault.clone())
+    } else {
+        Progress::Working
+    }
+}
+
+/// Whether the guest has ended although it was to run, and its host leaves it at that.
+pub fn has_ended_by_itself(server: &Server) -> bool {
+    let observed = &server.observed;
+    server.wanted.running
+        && server.wanted.change == Change::None
+        && server.launched_at.is_some()
+        && observed.phase == Phase::Settled
+        && observed.generation >= server.wanted.generation
+        && observed.boot >= server.wanted.boot
+        && matches!(observed.power, Power::Shutdown | Power::Crashed)
+}
+
+/// Whether nothing of the server may be left on its host: its end is wanted, or it could not be built.
+pub fn must_leave_host(server: &Server) -> bool {
+    server.delete_wanted_at.is_some() || (server.launched_at.is_none() && server.shown.vm_state == VmState::Error)
+}
+
+/// Whether nothing of the server is left on its host.
+pub fn has_left_host(server: &Server) -> bool {
+    server.observed.power == Power::Absent && server.observed.generation >= server.wanted.generation
+}
+
+/// Puts the server in error, for this reason.
+pub fn fail(server: &mut Server, message: impl Into<String>, now: Timestamp) {
+    let details = server.observed.fault.clone();
+    server.fault = Some(Fault { code: 500, message: message.into(), details, at: now });
+    server.shown.vm_state = VmState::Error;
+    server.wanted.change = Change::None;
+    refresh(server, now);
+}
+
+/// An action, as far as its legality is concerned.
+#[derive(Clone, Copy, Debug)]
+pub struct Legal {
+    /// As the error names it.
+    pub action: &'static str,
+    /// States in which it may be done.
+    pub vm_states: &'static [VmState],
+    /// Whether it may be done while something else is being done.
+    pub while_busy: bool,
+}
+
+/// When what may be done.
+pub mod legal {
+    use super::{Legal, VmState};
+
+    use VmState::{Active, Error, Paused, Stopped};
+
+    /// `os-start`.
+    pub const START: Legal = Legal { action: "start", vm_states: &[Stopped], while_busy: false };
+    /// `os-stop`.
+    pub const STOP: Legal = Legal { action: "stop", vm_states: &[Active, Error], while_busy: false };
+    /// `reboot`, `SOFT`.
+    pub const REBOOT: Legal = Legal { action: "reboot", vm_states: &[Active], while_busy: false };
+    /// `reboot`, `HARD`.
+    pub const REBOOT_HARD: Legal =
+        Legal { action: "reboot", vm_states: &[Active, Stopped, Paused, Error], while_busy: true };
+    /// `POST os-interface`.
+    pub const ATTACH: Legal =
+        Legal { action: "attach_interface", vm_states: &[Active, Paused, Stopped], while_busy: false };
+    /// `DELETE os-interface`.
+    pub const DETACH: Legal =
+        Legal { action: "detach_interface", vm_states: &[Active, Paused, Stopped], while_busy: false };
+    /// Metadata.
+    pub const METADATA: Legal =
+        Legal { action: "update server metadata", vm_states: &[Active, Paused, Stopped], while_busy: true };
+    /// Tags.
+    pub const TAGS: Legal = Legal { action: "update tags", vm_states: &[Active, Paused, Stopped], while_busy: true };
+}
+
+/// Whether that may be done now.
+///
+/// # Errors
+/// `InstanceInvalidState`, in Nova's words.
+pub fn check(server: &Server, legal: Legal) -> Result<()> {
+    let refuse = |attribute: &str, state: &str| {
+        let Legal { action, .. } = legal;
+        let id = &server.id;
+        Error::conflict(
+            "InstanceInvalidState",
+            format!("Cannot '{action}' instance {id} while it is in {attribute} {state}"),
+        )
+    };
+    let shown = &server.shown;
+    if !legal.vm_states.contains(&shown.vm_state) {
+        return Err(refuse("vm_state", shown.vm_state.as_str()));
+    }
+    match shown.task_state.as_deref() {
+        Some("deleting") => Err(refuse("task_state", "deleting")),
+        Some(task) if !legal.while_busy => Err(refuse("task_state", task)),
+        _ => Ok(()),
+    }
+}
+
+/// Changes intent: the server is to be started, stopped or rebooted.
+pub fn change(server: &mut Server, change: Change, now: Timestamp) {
+    let wanted = &mut server.wanted;
+    wanted.change = change;
+    wanted.generation += 1;
+    match change {
+        Change::None => {}
+        Change::Start => (wanted.running, wanted.boot) = (true, wanted.boot + 1),
+        Change::Stop => (wanted.running, wanted.graceful) = (false, true),
+        Change::Reboot => (wanted.running, wanted.boot, wanted.graceful) = (true, wanted.boot + 1, true),
+        Change::RebootHard => (wanted.running, wanted.boot, wanted.graceful) = (true, wanted.boot + 1, false),
+    }
+    refresh(server, now);
+}
+
+/// What the guest calls itself, from the server's name, as Nova makes it: a DNS label, or `Server-ID` where nothing is
+/// left of it.
+pub fn hostname(name: &str, id: &str) -> String {
+    let mut label: String = name
+        .chars()
+        .filter_map(|c| match c {
+            ' ' | '_' | '.' => Some('-'),
+            c if c.is_ascii_alphanumeric() || c == '-' => Some(c.to_ascii_lowercase()),
+            _ => None,
+        })
+        .take(63)
+        .collect();
+    label = label.trim_matches('-').to_owned();
+    if label.is_empty() { format!("Server-{id}") } else { label }
+}
+
+/// The names of several servers of one request: `web-1`, `web-2`.
+pub fn numbered(name: &str, number: u32, of: u32) -> String {
+    if of == 1 { name.to_owned() } else { format!("{name}-{number}") }
+}
+
