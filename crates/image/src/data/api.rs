@@ -273,6 +273,10 @@ impl From<Error> for Stopped {
 async fn next_frame(body: &mut Body) -> Result<Option<bytes::Bytes>> {
     loop {
         let frame = within(STALL_MAX, body.frame()).await?;
+        if !matches!(frame, Some(Ok(_))) {
+            // What has ended must not be asked again.
+            *body = Body::empty();
+        }
         match frame {
             None => return Ok(None),
             Some(Err(error)) => {

@@ -1,0 +1,12 @@
+//! The image service on both databases, through its public surface.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
+
+mod data;
+mod doctor;
+mod flow;
+mod images;
+mod listing;
+mod members;
+mod sharing;
+mod world;
