@@ -148,14 +148,25 @@ pub struct GuestDisk {
 
 /// The controller a disk hangs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum DiskBus {
     /// virtio-blk.
     Virtio,
-    /// A SATA disk, for systems without virtio drivers.
+    /// A disk on virtio-scsi.
+    Scsi,
+    /// A SATA disk, for systems without virtio drivers. Debian's cloud kernel has no driver for q35's SATA.
     Sata,
-    /// A SATA CD-ROM; always read-only.
+    /// A CD-ROM on virtio-scsi; always read-only.
     Cdrom,
+    /// A CD-ROM on SATA; always read-only. The same caution.
+    SataCdrom,
+}
+
+impl DiskBus {
+    /// Whether it is a CD-ROM drive.
+    pub fn is_cdrom(self) -> bool {
+        matches!(self, Self::Cdrom | Self::SataCdrom)
+    }
 }
 
 /// A network card (virtio-net) of a guest.

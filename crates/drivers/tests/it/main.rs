@@ -9,5 +9,6 @@
 
 mod boot_sector;
 mod disk;
+mod fake;
 mod hypervisor;
 mod qemu;

@@ -33,7 +33,7 @@ pub struct Folder(tempfile::TempDir);
 impl Folder {
     /// `None`, and a word about it, where QEMU is not installed.
     pub fn new() -> Option<Self> {
-        if !QemuConfig::new("/").binary.exists() {
+        if !config(Path::new("/")).binary.exists() {
             println!("skipped: QEMU is not installed (package qemu-system-x86)");
             return None;
         }
@@ -52,7 +52,7 @@ impl Folder {
     }
 
     pub fn config(&self) -> QemuConfig {
-        QemuConfig::new(self.path().join("guests"))
+        config(&self.path().join("guests"))
     }
 
     pub async fn driver(&self) -> QemuHypervisor {
@@ -106,6 +106,15 @@ impl Drop for Folder {
             }
         }
     }
+}
+
+/// The usual setting, with another QEMU if the environment names one.
+fn config(root: &Path) -> QemuConfig {
+    let mut config = QemuConfig::new(root);
+    if let Some(binary) = std::env::var_os("NACRE_TEST_QEMU") {
+        config.binary = binary.into();
+    }
+    config
 }
 
 pub fn write_disk(path: &Path, behaviour: Behaviour) {
@@ -162,7 +171,7 @@ async fn what_this_host_can_do_is_proved() {
 #[tokio::test]
 async fn victim() {
     let Ok(root) = std::env::var(VICTIM_ROOT) else { return };
-    let driver = QemuHypervisor::open(QemuConfig::new(&root)).await.unwrap();
+    let driver = QemuHypervisor::open(config(Path::new(&root))).await.unwrap();
     let spec = std::fs::read(Path::new(&root).with_file_name("spec.json")).unwrap();
     driver.ensure_guest(&serde_json::from_slice(&spec).unwrap()).await.unwrap();
     println!("victim is ready");

@@ -77,6 +77,9 @@ pub fn arguments(spec: &GuestSpec, paths: &GuestPaths, host: &Host, taps: &[RawF
     line.firmware(spec, paths, host)?;
     line.consoles(paths);
     line.root_ports(spec.nics.len() + host.hotplug_slots);
+    if spec.disks.iter().any(|disk| matches!(disk.bus, DiskBus::Scsi | DiskBus::Cdrom)) {
+        line.option("-device", "virtio-scsi-pci,id=scsi");
+    }
     for disk in &spec.disks {
         line.disk(disk, spec)?;
     }
@@ -208,19 +211,22 @@ impl Line {
     }
 
     fn disk(&mut self, disk: &GuestDisk, spec: &GuestSpec) -> Result<(), String> {
-        let read_only = disk.read_only || disk.bus == DiskBus::Cdrom;
+        let read_only = disk.read_only || disk.bus.is_cdrom();
         let node = disk_node(&disk.id);
         let backend = json!({
             "driver": disk.format.as_str(), "node-name": node, "read-only": read_only, "discard": "unmap",
             "file": { "driver": "file", "filename": text(&disk.path)? },
         });
         self.option("-blockdev", backend.to_string());
-        let sata_before =
-            spec.disks.iter().take_while(|other| other.id != disk.id).filter(|d| d.bus != DiskBus::Virtio);
+        let on_sata = |other: &&GuestDisk| matches!(other.bus, DiskBus::Sata | DiskBus::SataCdrom);
+        let before = spec.disks.iter().take_while(|other| other.id != disk.id);
+        let sata = format!("ide.{}", before.filter(on_sata).count());
         let mut device = match disk.bus {
             DiskBus::Virtio => json!({ "driver": "virtio-blk-pci" }),
-            DiskBus::Sata => json!({ "driver": "ide-hd", "bus": format!("ide.{}", sata_before.count()) }),
-            DiskBus::Cdrom => json!({ "driver": "ide-cd", "bus": format!("ide.{}", sata_before.count()) }),
+            DiskBus::Scsi => json!({ "driver": "scsi-hd", "bus": "scsi.0" }),
+            DiskBus::Cdrom => json!({ "driver": "scsi-cd", "bus": "scsi.0" }),
+            DiskBus::Sata => json!({ "driver": "ide-hd", "bus": sata }),
+            DiskBus::SataCdrom => json!({ "driver": "ide-cd", "bus": sata }),
         };
         device["id"] = disk_device(&disk.id).into();
         device["drive"] = node.into();
@@ -314,7 +320,14 @@ mod tests {
             (|spec, _| spec.firmware = Firmware::Uefi, ",pflash0=uefi-code,pflash1=uefi-vars\n"),
             (|spec, _| spec.firmware = Firmware::Uefi, "run/uefi-vars.fd"),
             (|spec, _| spec.disks[0].bus = DiskBus::Sata, r#""bus":"ide.0","drive":"nroot","driver":"ide-hd""#),
-            (|spec, _| spec.disks[0].bus = DiskBus::Sata, r#""bus":"ide.1","drive":"nconfig","driver":"ide-cd""#),
+            (|spec, _| spec.disks[0].bus = DiskBus::Scsi, r#""bus":"scsi.0","drive":"nroot","driver":"scsi-hd""#),
+            (
+                |spec, _| {
+                    spec.disks[0].bus = DiskBus::Sata;
+                    spec.disks[1].bus = DiskBus::SataCdrom;
+                },
+                r#""bus":"ide.1","drive":"nconfig","driver":"ide-cd""#,
+            ),
             (
                 |spec, _| spec.disks[0].serial = Some("0123456789-123456789-x".to_owned()),
                 r#""serial":"0123456789-123456789""#,

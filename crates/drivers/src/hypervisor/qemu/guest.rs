@@ -54,6 +54,8 @@ const KILL_TIME_MAX: Duration = Duration::from_secs(10);
 const RECONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Pause between attempts to get back a QMP connection.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+/// How often a guest that does not react is asked to power off.
+const POWER_BUTTON_PERIOD: Duration = Duration::from_secs(5);
 /// How often the console's log is looked at.
 const CONSOLE_PERIOD: Duration = Duration::from_secs(30);
 /// How much of QEMU's own output goes into an error.
@@ -274,8 +276,19 @@ impl Guest {
             && let Ok(qmp) = self.qmp()
         {
             self.note_end(GuestEnd::ByHost);
-            let asked = qmp.execute("system_powerdown", Value::Null).await;
-            if asked.is_ok() && self.off_within(grace).await {
+            let ask = async {
+                // A system that is still booting misses the button: it is pressed again and again.
+                while qmp.execute("system_powerdown", Value::Null).await.is_ok() {
+                    sleep(POWER_BUTTON_PERIOD).await;
+                }
+                // QEMU is about to go.
+                std::future::pending::<()>().await;
+            };
+            let off = tokio::select! {
+                off = self.off_within(grace) => off,
+                () = ask => false,
+            };
+            if off {
                 return Ok(ShutDown::Graceful);
             }
         }
