@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use drivers::hypervisor::{Consoles, ObservedGuest};
+use drivers::hypervisor::{Consoles, GuestEnd, GuestPower, ObservedGuest};
 use hostlink::{Phase, PortReport, Power, ServerReport};
 
 use super::logic;
@@ -18,6 +18,8 @@ pub(super) struct Status {
     pub(super) fault_is_final: bool,
     pub(super) attempts: u32,
     boot: u64,
+    /// Why the guest ended, if it crashed.
+    crash: String,
     pid: Option<u32>,
     vnc_socket: String,
     serial_socket: String,
@@ -36,6 +38,11 @@ impl Status {
     pub(super) fn observe(&mut self, guest: Option<&ObservedGuest>) {
         self.power = logic::power(guest);
         self.boot = guest.map_or(0, |g| g.boot);
+        self.crash = match guest.map(|g| &g.power) {
+            Some(GuestPower::Off { end: GuestEnd::Crashed(reason) }) => format!("the guest crashed: {reason}"),
+            Some(GuestPower::Panicked) => "the guest's system reported that it crashed".to_owned(),
+            _ => String::new(),
+        };
         self.pid = guest.and_then(|g| g.pid);
         if !guest.is_some_and(|g| g.power.is_on()) {
             self.vnc_socket.clear();
@@ -46,6 +53,12 @@ impl Status {
     pub(super) fn set_consoles(&mut self, consoles: &Consoles) {
         self.vnc_socket = consoles.vnc.display().to_string();
         self.serial_socket = consoles.serial.display().to_string();
+    }
+
+    /// A server that is wanted off and is off is shut down, however it came to be so.
+    pub(super) fn settle_off(&mut self) {
+        self.power = Power::Shutdown;
+        self.crash.clear();
     }
 
     /// All is as wanted, or off by itself.
@@ -70,7 +83,7 @@ impl Status {
             generation: self.generation,
             phase: self.phase.into(),
             power: self.power.into(),
-            fault: self.fault.clone(),
+            fault: if self.fault.is_empty() { self.crash.clone() } else { self.fault.clone() },
             fault_is_final: self.fault_is_final,
             attempts: self.attempts,
             boot,

@@ -8,7 +8,7 @@ use drivers::{
     network::NetworkError,
 };
 use futures_util::future::{join, join_all};
-use hostlink::{Phase, Power, RootDisk, ServerSpec};
+use hostlink::{Phase, Power, RootDisk, ServerSpec, WantedPower};
 use model::id::{ImageId, NetworkId, PortId};
 use tokio::sync::watch;
 
@@ -119,7 +119,13 @@ impl<'a> Pass<'a> {
             }
         }
         self.drop_ports(spec).await?;
-        self.server.status().settle();
+        {
+            let mut status = self.server.status();
+            if spec.power() == WantedPower::Stopped {
+                status.settle_off();
+            }
+            status.settle();
+        }
         self.server.publish(self.host);
         Ok(())
     }

@@ -124,11 +124,15 @@ async fn a_guest_that_ends_by_itself_is_told_and_left_alone() {
     world.ensure(&spec).await;
     world.settled(&spec.id, 2, Power::Running).await;
     world.host.crash(&id, "killed");
-    world.settled(&spec.id, 2, Power::Crashed).await;
+    let crashed = world.settled(&spec.id, 2, Power::Crashed).await;
+    assert!(crashed.fault.contains("killed"), "{}", crashed.fault);
     world.stop_agent().await;
     world.start_agent();
     world.joined().await;
     world.settled(&spec.id, 2, Power::Crashed).await;
+    (spec.generation, spec.power) = (3, WantedPower::Stopped.into());
+    world.ensure(&spec).await;
+    world.settled(&spec.id, 3, Power::Shutdown).await;
 }
 
 #[tokio::test]

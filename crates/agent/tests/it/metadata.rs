@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use hostlink::{Ec2Metadata, FixedIp, Power};
+use model::id::ServerId;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -66,6 +67,19 @@ async fn it_answers_with_no_control_plane_and_follows_the_spec() {
     world.ensure(&spec).await;
     world.settled(&spec.id, 3, Power::Running).await;
     assert_eq!(http(address, "GET", "/openstack/latest/meta_data.json", "").await.0, 404, "an unknown address");
+}
+
+#[tokio::test]
+async fn a_config_drive_holds_the_documents() {
+    let mut world = World::start().await;
+    let mut spec = spec(&new_id(), "net");
+    spec.config_drive = true;
+    spec.metadata.as_mut().unwrap().user_data_base64 = "I2Nsb3VkLWNvbmZpZwo=".into();
+    world.ensure(&spec).await;
+    world.settled(&spec.id, 1, Power::Running).await;
+    let files = world.disks.config_drive(&ServerId::new(spec.id.clone())).unwrap();
+    let user_data = files.iter().find(|file| file.path == "openstack/latest/user_data").unwrap();
+    assert_eq!(user_data.content, b"#cloud-config\n");
 }
 
 #[tokio::test]
