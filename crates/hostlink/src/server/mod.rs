@@ -38,8 +38,8 @@ pub trait ControlPlane: Send + Sync + 'static {
     /// The host's connection has ended or fallen silent, and there is no newer one.
     fn host_left<'a>(&'a self, host: &'a HostId) -> BoxFuture<'a, ()>;
 
-    /// A server's state on its host. `Ok` acknowledges it: it must be committed by then. For one server, calls never
-    /// overlap.
+    /// A server's state on its host. `Ok` acknowledges it: it must be committed by then. On one connection, calls for
+    /// one server never overlap.
     fn server_report<'a>(&'a self, host: &'a HostId, report: &'a ServerReport) -> BoxFuture<'a, Result<()>>;
 
     /// The host is alive, and this is how it fares. Sent every few seconds.
