@@ -1,1 +1,61 @@
-//! placeholder
+//! The identity service: Keystone's API, version 3.
+//!
+//! Resources: domains hold projects and users; roles are assigned to users on projects, domains or the system; regions,
+//! services and endpoints make the catalog; tokens carry all of it to the other services, which ask [`State`] (the
+//! cloud's [`web::Authenticator`]) who calls.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`routes`], [`policy`], [`versions`] | the tables |
+//! | [`domain`], [`project`], [`user`], [`role`], [`assignment`], [`region`], [`service`], [`endpoint`] | the resources |
+//! | [`token`] | logging in, validating, revoking |
+//! | [`state`] | the cache of validated tokens, and why a revocation is immediate |
+//! | [`fernet`], [`payload`], [`keys`], [`password`] | the cryptography, thin |
+//! | [`bootstrap`], [`doctor`] | what `nacre up` makes sure of, what `nacre doctor` looks for |
+//! | [`wire`] | what all resources' shapes share |
+//!
+//! Invariants: every write ends with [`State::commit`], so that no cached token outlives it; a failed login says nothing
+//! about why, in words or in time; passwords and tokens are in no log.
+
+pub mod assignment;
+pub mod bootstrap;
+pub mod doctor;
+pub mod domain;
+pub mod endpoint;
+pub mod fernet;
+pub mod keys;
+pub mod password;
+pub mod payload;
+pub mod policy;
+pub mod project;
+pub mod region;
+pub mod role;
+pub mod routes;
+pub mod service;
+pub mod state;
+pub mod token;
+pub mod user;
+pub mod versions;
+pub mod wire;
+
+use std::sync::Arc;
+
+pub use bootstrap::{Bootstrap, STANDARD_SERVICES, bootstrap};
+pub use doctor::doctor;
+pub use keys::MasterKey;
+pub use password::Password;
+pub use state::State;
+use web::{FaultStyle, Service};
+
+/// The service's tables and state.
+pub fn service(state: Arc<State>) -> Service {
+    Service {
+        name: "identity",
+        prefix: "/identity",
+        routes: routes::ROUTES,
+        policy: policy::RULES,
+        versions: None,
+        faults: FaultStyle::Keystone,
+        state,
+    }
+}

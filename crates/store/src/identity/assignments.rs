@@ -3,7 +3,11 @@
 use model::id::{DomainId, ProjectId, RoleId, UserId};
 
 use super::roles::Role;
-use crate::{Conn, Result, Row, RowExt, Tx, list::Select, query};
+use crate::{
+    Conn, Result, Row, RowExt, Tx,
+    list::{Page, Select},
+    query,
+};
 
 /// Where a role holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,9 +94,9 @@ pub fn select() -> Select {
     )
 }
 
-/// All that the filters leave, in a fixed order.
-pub async fn list(conn: &mut Conn, select: Select) -> Result<Vec<(Assignment, Names)>> {
-    let rows = select.all(conn, "a.actor_id, a.target_kind, a.target_id, r.name").await?;
+/// What the filters leave, by user; an assignment has no id, so there is no marker.
+pub async fn list(conn: &mut Conn, select: Select, page: &Page) -> Result<Vec<(Assignment, Names)>> {
+    let rows = select.page(conn, page).await?;
     let read = |row: &Row| {
         let assignment =
             Assignment { user_id: row.id("actor_id")?, target: Target::from_row(row)?, role_id: row.id("role_id")? };

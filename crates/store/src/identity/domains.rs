@@ -1,6 +1,9 @@
 //! Table `domains`.
 
-use model::{Timestamp, id::DomainId};
+use model::{
+    Timestamp,
+    id::{DomainId, UserId},
+};
 
 use super::{Extra, json_text};
 use crate::{
@@ -40,6 +43,15 @@ fn from_row(row: &Row) -> Result<Domain> {
 /// Filters are added by the caller.
 pub fn select() -> Select {
     Select::new("select t.* from domains t", "domains t", "t.id")
+}
+
+/// Narrows a list to the domains in which a user has a role.
+pub fn with_role_of(select: &mut Select, user: &UserId) {
+    select.filter(
+        "t.id in (select target_id from role_assignments \
+         where actor_kind = 'user' and actor_id = ? and target_kind = 'domain' and inherited = 0)",
+        [user.into()],
+    );
 }
 
 /// One page.

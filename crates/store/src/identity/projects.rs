@@ -57,7 +57,7 @@ pub fn select() -> Select {
     Select::new("select t.* from projects t", "projects t", "t.id")
 }
 
-/// Narrows a list to the projects in which a user has a role, whether given there or on the domain for inheriting.
+/// Narrows a list to the projects in which a user has a role.
 pub fn with_role_of(select: &mut Select, user: &UserId) {
     select.filter(
         "t.id in (select target_id from role_assignments \
@@ -87,10 +87,11 @@ pub async fn get_by_name(conn: &mut Conn, domain: &DomainId, name: &str) -> Resu
     row.as_ref().map(from_row).transpose()
 }
 
-/// Whether any project stands below it.
-pub async fn has_children(conn: &mut Conn, id: &ProjectId) -> Result<bool> {
-    let row = query("select 1 as one from projects where parent_id = $1 limit 1")
+/// Whether any project stands directly below it, or any that is enabled.
+pub async fn has_children(conn: &mut Conn, id: &ProjectId, only_enabled: bool) -> Result<bool> {
+    let row = query("select 1 as one from projects where parent_id = $1 and enabled >= $2 limit 1")
         .bind(id.as_str())
+        .bind(i64::from(only_enabled))
         .fetch_optional(conn)
         .await?;
     Ok(row.is_some())

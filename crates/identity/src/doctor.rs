@@ -1,0 +1,34 @@
+//! What `nacre doctor` looks for in identity's tables.
+
+use model::{Result, doctor::Finding};
+use store::{
+    Db,
+    identity::{
+        assignments,
+        tokens::{self, KeyState},
+    },
+};
+
+/// Assignments of nobody or on nothing, and keys that don't work out.
+///
+/// # Errors
+/// The database's.
+pub async fn doctor(db: &Db) -> Result<Vec<Finding>> {
+    let mut conn = db.read().await?;
+    let mut findings: Vec<Finding> = assignments::dangling(&mut conn)
+        .await?
+        .into_iter()
+        .map(|(actor, kind, target, role)| {
+            let problem = format!("user {actor} has role {role} on {kind} {target}, and one of them is gone");
+            Finding::new("role assignment", format!("{actor}/{target}/{role}"), problem)
+        })
+        .collect();
+    let keys = tokens::keys(&mut conn).await?;
+    for (state, name) in [(KeyState::Primary, "primary"), (KeyState::Staged, "staged")] {
+        let count = keys.iter().filter(|key| key.state == state).count();
+        if count != 1 && !keys.is_empty() {
+            findings.push(Finding::new("token keys", name, format!("there are {count} of them instead of one")));
+        }
+    }
+    Ok(findings)
+}

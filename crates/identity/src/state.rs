@@ -1,0 +1,270 @@
+//! What the handlers share: keys, passwords, and the cache that makes validation fast.
+//!
+//! **Revocation is immediate.** Every write of identity goes through [`State::begin`], which counts the database's
+//! revision up in that transaction, and [`State::commit`], which counts the process's `epoch` up after it. A cached token is used only in the epoch in which
+//! its validation began, so nothing outlives a write. Other servers look at the revision once in [`LOOK_AFTER`], and
+//! use nothing from the cache that is older than [`LOOK_AT_LEAST`].
+
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use futures_util::future::BoxFuture;
+use model::{Error, Result, Timestamp};
+use moka::sync::Cache;
+use sha2::{Digest, Sha256};
+use store::{Db, Tx, identity::tokens};
+use web::{Authenticator, Caller};
+
+use crate::{
+    keys::{self, KeyRing, MasterKey},
+    password::Passwords,
+    payload::Payload,
+    token::{catalog::Catalog, validated::Validated},
+};
+
+/// How long a token is good for. Fixed, so that a key's last token has an end.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(4 * 3600);
+/// When another look at the database's revision is due: one request takes it, the others go on meanwhile...
+const LOOK_AFTER: Duration = Duration::from_millis(500);
+/// ...and when all must wait for it.
+const LOOK_AT_LEAST: Duration = Duration::from_secs(1);
+/// Bytes that cached tokens may take, and how long each may stay.
+const CACHE_BYTES_MAX: u64 = 8 << 20;
+const CACHE_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// A token's SHA-256: the cache holds no tokens.
+type Digest32 = [u8; 32];
+
+/// The state of the identity service; one per process.
+pub struct State {
+    db: Db,
+    master: MasterKey,
+    keys: ArcSwap<KeyRing>,
+    /// Hashes passwords.
+    pub passwords: Passwords,
+    cache: Cache<Digest32, Arc<Cached>>,
+    catalog: ArcSwapOption<(u64, Catalog)>,
+    /// Counts what made cached tokens stale in this process.
+    epoch: AtomicU64,
+    /// The database's revision that `epoch` accounts for.
+    revision: AtomicI64,
+    /// When the database was last asked for its revision, by its clock.
+    looked_at: AtomicI64,
+    looking: tokio::sync::Mutex<()>,
+}
+
+/// A write transaction of identity; see [`State::begin`].
+pub struct Write {
+    tx: Tx,
+    revision: i64,
+}
+
+impl Deref for Write {
+    type Target = Tx;
+    fn deref(&self) -> &Tx {
+        &self.tx
+    }
+}
+
+impl DerefMut for Write {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.tx
+    }
+}
+
+struct Cached {
+    epoch: u64,
+    token: Arc<Validated>,
+}
+
+impl State {
+    /// Loads the keys, or makes the first ones.
+    ///
+    /// # Errors
+    /// Internal where the master key is not the one of this database.
+    pub async fn open(db: Db, master: MasterKey) -> Result<Arc<Self>> {
+        let mut tx = db.begin().await?;
+        // Locks out another server that starts at the same time.
+        let revision = tokens::next_revision(&mut tx).await?;
+        keys::ensure(&mut tx, &master).await?;
+        let ring = KeyRing::load(&mut tx, &master).await?;
+        let now = tx.now();
+        tx.commit().await?;
+        let cache = Cache::builder()
+            .weigher(|_: &Digest32, cached: &Arc<Cached>| cached.token.bytes())
+            .max_capacity(CACHE_BYTES_MAX)
+            .time_to_live(CACHE_TIME_MAX)
+            .build();
+        Ok(Arc::new(Self {
+            db,
+            master,
+            keys: ArcSwap::from_pointee(ring),
+            passwords: Passwords::default(),
+            cache,
+            catalog: ArcSwapOption::empty(),
+            epoch: AtomicU64::new(0),
+            revision: AtomicI64::new(revision),
+            looked_at: AtomicI64::new(now.0),
+            looking: tokio::sync::Mutex::new(()),
+        }))
+    }
+
+    /// The database.
+    pub fn db(&self) -> &Db {
+        &self.db
+    }
+
+    /// Begins a write of identity. Writes exclude each other, on every server: what this one reads stays true until it
+    /// commits.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn begin(&self) -> Result<Write> {
+        let mut tx = self.db.begin().await?;
+        let revision = tokens::next_revision(&mut tx).await?;
+        Ok(Write { tx, revision })
+    }
+
+    /// Commits a write of identity: from here on no cached token is used that was validated before.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn commit(&self, write: Write) -> Result<()> {
+        write.tx.commit().await?;
+        self.revision.fetch_max(write.revision, Ordering::SeqCst);
+        self.epoch.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Lets the next key sign tokens; those of the old one stay good.
+    ///
+    /// # Errors
+    /// Conflict when too many keys have tokens alive.
+    pub async fn rotate_keys(&self) -> Result<()> {
+        let mut tx = self.begin().await?;
+        keys::rotate(&mut tx, &self.master, TOKEN_LIFETIME).await?;
+        let ring = KeyRing::load(&mut tx, &self.master).await?;
+        self.commit(tx).await?;
+        self.keys.store(Arc::new(ring));
+        Ok(())
+    }
+
+    /// Signs a new token and remembers what it means.
+    ///
+    /// # Errors
+    /// Unauthenticated where the payload's user may not have it (any more).
+    pub async fn issue(&self, payload: Payload) -> Result<(String, Arc<Validated>)> {
+        let epoch = self.epoch().await?;
+        let token = self.keys.load().seal(&payload)?;
+        let validated = self.resolve(epoch, payload).await?;
+        self.remember(&token, epoch, &validated);
+        Ok((token, validated))
+    }
+
+    /// What a token means; none where it isn't good (any more).
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn validate(&self, token: &str) -> Result<Option<Arc<Validated>>> {
+        let epoch = self.epoch().await?;
+        let now = self.db.clock().now();
+        if let Some(cached) = self.cache.get(&digest(token))
+            && cached.epoch == epoch
+        {
+            return Ok((now < cached.token.payload.expires_at).then(|| cached.token.clone()));
+        }
+        let Some(payload) = self.keys.load().open(token) else { return Ok(None) };
+        if now >= payload.expires_at {
+            return Ok(None);
+        }
+        match self.resolve(epoch, payload).await {
+            Ok(validated) => {
+                self.remember(token, epoch, &validated);
+                Ok(Some(validated))
+            }
+            Err(e) if e.kind == model::ErrorKind::Unauthenticated => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn resolve(&self, epoch: u64, payload: Payload) -> Result<Arc<Validated>> {
+        let mut conn = self.db.read().await?;
+        let catalog = self.catalog(epoch, &mut conn).await?;
+        Ok(Arc::new(Validated::resolve(&mut conn, payload, &catalog.1).await?))
+    }
+
+    fn remember(&self, token: &str, epoch: u64, validated: &Arc<Validated>) {
+        self.cache.insert(digest(token), Arc::new(Cached { epoch, token: validated.clone() }));
+    }
+
+    /// The catalog, read once an epoch.
+    async fn catalog(&self, epoch: u64, conn: &mut store::Conn) -> Result<Arc<(u64, Catalog)>> {
+        if let Some(known) = self.catalog.load_full()
+            && known.0 == epoch
+        {
+            return Ok(known);
+        }
+        let read = Arc::new((epoch, Catalog::read(conn).await?));
+        self.catalog.store(Some(read.clone()));
+        Ok(read)
+    }
+
+    /// The epoch of the moment, after another look at the database where one is due.
+    async fn epoch(&self) -> Result<u64> {
+        let age = |now: Timestamp| now.since(Timestamp(self.looked_at.load(Ordering::SeqCst)));
+        let now = self.db.clock().now();
+        if age(now) >= LOOK_AT_LEAST {
+            let _only = self.looking.lock().await;
+            if age(self.db.clock().now()) >= LOOK_AFTER {
+                self.look().await?;
+            }
+        } else if age(now) >= LOOK_AFTER
+            && let Ok(_only) = self.looking.try_lock()
+            && let Err(error) = self.look().await
+        {
+            // The cache is young enough for now; at the limit the error is the answer.
+            tracing::warn!(chain = error.chain(), "identity's revision could not be read: {error}");
+        }
+        Ok(self.epoch.load(Ordering::SeqCst))
+    }
+
+    /// Reads the revision; whatever another server wrote ends the epoch and brings its keys.
+    async fn look(&self) -> Result<()> {
+        // Before the read: what is committed after it is not accounted for.
+        let now = self.db.clock().now();
+        let mut conn = self.db.read().await?;
+        let revision = tokens::revision(&mut conn).await?;
+        if revision > self.revision.load(Ordering::SeqCst) {
+            self.keys.store(Arc::new(KeyRing::load(&mut conn, &self.master).await?));
+            self.revision.fetch_max(revision, Ordering::SeqCst);
+            self.epoch.fetch_add(1, Ordering::SeqCst);
+        }
+        self.looked_at.store(now.0, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+impl Authenticator for State {
+    fn authenticate<'a>(&'a self, token: &'a str) -> BoxFuture<'a, Result<Caller>> {
+        Box::pin(async move {
+            let validated = self.validate(token).await?;
+            validated.map(|v| v.caller.clone()).ok_or_else(unauthenticated)
+        })
+    }
+}
+
+/// The one answer to every failed authentication.
+pub(crate) fn unauthenticated() -> Error {
+    Error::unauthenticated("Unauthorized", "The request you have made requires authentication.")
+}
+
+fn digest(token: &str) -> Digest32 {
+    Sha256::digest(token.as_bytes()).into()
+}

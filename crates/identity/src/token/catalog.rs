@@ -1,0 +1,105 @@
+//! The catalog as tokens carry it: enabled services with their enabled endpoints, addresses filled in.
+
+use bytes::Bytes;
+use model::{
+    Error, Result,
+    id::{ProjectId, UserId},
+};
+use serde::Serialize;
+use store::{
+    Conn,
+    identity::catalog::{self, Endpoint, Service},
+};
+
+/// The catalog's rows, and its text where that is the same for everyone.
+pub struct Catalog {
+    rows: Vec<(Service, Vec<Endpoint>)>,
+    common: Option<Bytes>,
+}
+
+#[derive(Serialize)]
+struct Entry<'a> {
+    id: &'a str,
+    r#type: &'a str,
+    name: &'a str,
+    endpoints: Vec<Address<'a>>,
+}
+
+#[derive(Serialize)]
+struct Address<'a> {
+    id: &'a str,
+    interface: &'a str,
+    region_id: Option<&'a str>,
+    region: Option<&'a str>,
+    url: String,
+}
+
+impl Catalog {
+    /// Reads it.
+    pub(crate) async fn read(conn: &mut Conn) -> Result<Self> {
+        let rows = catalog::whole(conn).await?;
+        let fixed = rows.iter().flat_map(|(_, endpoints)| endpoints).all(|endpoint| !endpoint.url.contains(")s"));
+        let common = if fixed { Some(render(&rows, "", None)?) } else { None };
+        Ok(Self { rows, common })
+    }
+
+    /// Its JSON for a user in a project, or in no project: then without endpoints whose address needs one.
+    pub(crate) fn render(&self, user: &UserId, project: Option<&ProjectId>) -> Result<Bytes> {
+        match &self.common {
+            Some(common) => Ok(common.clone()),
+            None => render(&self.rows, user.as_str(), project.map(AsRef::as_ref)),
+        }
+    }
+}
+
+fn render(rows: &[(Service, Vec<Endpoint>)], user: &str, project: Option<&str>) -> Result<Bytes> {
+    let entries: Vec<Entry<'_>> = rows
+        .iter()
+        .map(|(service, endpoints)| Entry {
+            id: service.id.as_str(),
+            r#type: &service.kind,
+            name: service.name.as_deref().unwrap_or_default(),
+            endpoints: endpoints.iter().filter_map(|endpoint| address(endpoint, user, project)).collect(),
+        })
+        .collect();
+    let text = serde_json::to_vec(&entries).map_err(|e| Error::internal("writing the catalog", e))?;
+    Ok(text.into())
+}
+
+fn address<'a>(endpoint: &'a Endpoint, user: &str, project: Option<&str>) -> Option<Address<'a>> {
+    let url = substitute(&endpoint.url, user, project)?;
+    let region = endpoint.region_id.as_deref();
+    Some(Address { id: endpoint.id.as_str(), interface: &endpoint.interface, region_id: region, region, url })
+}
+
+/// Fills in `$(project_id)s` and the like; none where it needs a project that there isn't.
+fn substitute(url: &str, user: &str, project: Option<&str>) -> Option<String> {
+    let mut filled = url.replace("%(", "$(").replace("$(user_id)s", user);
+    for name in ["$(project_id)s", "$(tenant_id)s"] {
+        if filled.contains(name) {
+            filled = filled.replace(name, project?);
+        }
+    }
+    // What is left names something that no token has.
+    (!filled.contains("$(")).then_some(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let cases = [
+            ("http://c/compute/v2.1", Some("p"), Some("http://c/compute/v2.1")),
+            ("http://c/v3/$(project_id)s", Some("p"), Some("http://c/v3/p")),
+            ("http://c/v1/AUTH_%(tenant_id)s", Some("p"), Some("http://c/v1/AUTH_p")),
+            ("http://c/v3/$(project_id)s", None, None),
+            ("http://c/$(user_id)s", None, Some("http://c/u")),
+            ("http://c/$(secret)s", Some("p"), None),
+        ];
+        for (url, project, expected) in cases {
+            assert_eq!(substitute(url, "u", project).as_deref(), expected, "{url} {project:?}");
+        }
+    }
+}

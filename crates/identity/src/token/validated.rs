@@ -1,0 +1,179 @@
+//! From a payload to what the token means now: read from the database, then cached.
+
+use bytes::Bytes;
+use model::{Error, Result};
+use store::{
+    Conn,
+    identity::{
+        assignments::{self, Target},
+        domains::{self, Domain},
+        projects::{self, Project},
+        roles::Role,
+        tokens,
+        users::{self, User},
+    },
+};
+use web::{Caller, Scope};
+
+use super::{
+    catalog::Catalog,
+    wire::{AllOfIt, InDomain, Named, TokenDocument, UserInToken},
+};
+use crate::{
+    payload::{Payload, TokenScope},
+    state::unauthenticated,
+};
+
+/// A good token.
+pub struct Validated {
+    /// What it says.
+    pub payload: Payload,
+    /// Whom it makes of a request.
+    pub caller: Caller,
+    /// `{"token": {...` up to where the catalog would follow.
+    head: Bytes,
+    /// The catalog of its scope, as JSON; shared by many tokens.
+    catalog: Option<Bytes>,
+}
+
+/// What the scope is, with its rows.
+enum Found {
+    Unscoped,
+    Project(Project, Domain),
+    Domain(Domain),
+    System,
+}
+
+impl Validated {
+    /// Reads what the token means.
+    ///
+    /// # Errors
+    /// Unauthenticated where it means nothing any more.
+    pub(crate) async fn resolve(conn: &mut Conn, payload: Payload, catalog: &Catalog) -> Result<Self> {
+        if tokens::is_revoked(conn, &payload.audit_id.to_string()).await? {
+            return Err(unauthenticated());
+        }
+        let user = users::get(conn, &payload.user_id).await?.ok_or_else(unauthenticated)?;
+        if !user.enabled || user.generation != payload.user_generation {
+            return Err(unauthenticated());
+        }
+        let user_domain = enabled_domain(conn, &user.domain_id).await?;
+        let (found, target) = find_scope(conn, &payload).await?;
+        let roles = match &target {
+            None => Vec::new(),
+            Some(target) => assignments::effective_roles(conn, &user.id, target).await?,
+        };
+        // A scope is what one has a role in.
+        if target.is_some() && roles.is_empty() {
+            return Err(unauthenticated());
+        }
+        let catalog = match &found {
+            Found::Unscoped => None,
+            Found::Project(project, _) => Some(catalog.render(&user.id, Some(&project.id))?),
+            Found::Domain(_) | Found::System => Some(catalog.render(&user.id, None)?),
+        };
+        let head = head(&payload, &user, &user_domain, &found, &roles)?;
+        let caller = caller(&payload, &user, found, roles);
+        Ok(Self { payload, caller, head, catalog })
+    }
+
+    /// The document that clients get.
+    pub fn document(&self, with_catalog: bool) -> Bytes {
+        let catalog = self.catalog.as_ref().filter(|_| with_catalog);
+        let mut text = Vec::with_capacity(self.head.len() + catalog.map_or(0, Bytes::len) + 16);
+        text.extend_from_slice(&self.head);
+        if let Some(catalog) = catalog {
+            text.extend_from_slice(b",\"catalog\":");
+            text.extend_from_slice(catalog);
+        }
+        text.extend_from_slice(b"}}");
+        text.into()
+    }
+
+    /// The catalog of its scope.
+    pub fn catalog(&self) -> Option<&Bytes> {
+        self.catalog.as_ref()
+    }
+
+    /// About how much memory it takes, the catalog aside.
+    pub(crate) fn bytes(&self) -> u32 {
+        u32::try_from(self.head.len() + 1024).unwrap_or(u32::MAX)
+    }
+}
+
+async fn enabled_domain(conn: &mut Conn, id: &model::id::DomainId) -> Result<Domain> {
+    domains::get(conn, id).await?.filter(|domain| domain.enabled).ok_or_else(unauthenticated)
+}
+
+async fn find_scope(conn: &mut Conn, payload: &Payload) -> Result<(Found, Option<Target>)> {
+    Ok(match &payload.scope {
+        TokenScope::Unscoped => (Found::Unscoped, None),
+        TokenScope::System => (Found::System, Some(Target::System)),
+        TokenScope::Domain(id) => (Found::Domain(enabled_domain(conn, id).await?), Some(Target::Domain(id.clone()))),
+        TokenScope::Project(id) => {
+            let project = projects::get(conn, id).await?.ok_or_else(unauthenticated)?;
+            if !project.enabled || project.generation != payload.scope_generation {
+                return Err(unauthenticated());
+            }
+            let domain = enabled_domain(conn, &project.domain_id).await?;
+            (Found::Project(project, domain), Some(Target::Project(id.clone())))
+        }
+    })
+}
+
+fn caller(payload: &Payload, user: &User, found: Found, roles: Vec<Role>) -> Caller {
+    let scope = match found {
+        Found::Unscoped => Scope::Unscoped,
+        Found::System => Scope::System,
+        Found::Domain(domain) => Scope::Domain { id: domain.id, name: domain.name },
+        Found::Project(project, domain) => {
+            Scope::Project { id: project.id, name: project.name, domain_id: domain.id, domain_name: domain.name }
+        }
+    };
+    Caller {
+        user_id: Some(user.id.clone()),
+        user_name: user.name.clone(),
+        user_domain_id: user.domain_id.as_str().to_owned(),
+        scope,
+        roles: roles.into_iter().map(|role| role.name).collect(),
+        expires_at: payload.expires_at,
+        audit_id: payload.audit_id.to_string(),
+    }
+}
+
+fn named(domain: &Domain) -> Named<'_> {
+    Named { id: domain.id.as_str(), name: &domain.name }
+}
+
+fn head(payload: &Payload, user: &User, user_domain: &Domain, found: &Found, roles: &[Role]) -> Result<Bytes> {
+    let (project, domain, system) = match found {
+        Found::Unscoped => (None, None, None),
+        Found::Project(project, domain) => {
+            (Some(InDomain { domain: named(domain), id: project.id.as_str(), name: &project.name }), None, None)
+        }
+        Found::Domain(domain) => (None, Some(named(domain)), None),
+        Found::System => (None, None, Some(AllOfIt { all: true })),
+    };
+    let document = TokenDocument {
+        methods: payload.methods.names(),
+        user: UserInToken {
+            domain: named(user_domain),
+            id: user.id.as_str(),
+            name: &user.name,
+            password_expires_at: None,
+        },
+        audit_ids: payload.audit_ids(),
+        expires_at: payload.expires_at.to_micros_z(),
+        issued_at: payload.issued_at.to_micros_z(),
+        is_domain: project.is_some().then_some(false),
+        project,
+        domain,
+        system,
+        roles: roles.iter().map(|role| Named { id: role.id.as_str(), name: &role.name }).collect(),
+    };
+    let mut text = b"{\"token\":".to_vec();
+    serde_json::to_writer(&mut text, &document).map_err(|e| Error::internal("writing a token", e))?;
+    // Its closing bracket comes after the catalog.
+    text.pop();
+    Ok(text.into())
+}

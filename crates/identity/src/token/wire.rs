@@ -1,0 +1,181 @@
+//! The shapes of requests and of the token document.
+
+use serde::{Deserialize, Serialize};
+
+use crate::password::Password;
+
+/// `POST /v3/auth/tokens`.
+#[derive(Debug, Deserialize)]
+pub struct AuthRequest {
+    /// Who asks and how.
+    pub identity: Identity,
+    /// What the token shall be good for.
+    pub scope: Option<ScopeRequest>,
+}
+
+/// Who asks and how.
+#[derive(Debug, Deserialize)]
+pub struct Identity {
+    /// Names of methods; each has its data under its name.
+    pub methods: Vec<String>,
+    /// Data of `password`.
+    pub password: Option<PasswordMethod>,
+    /// Data of `token`.
+    pub token: Option<TokenMethod>,
+}
+
+/// Data of `password`.
+#[derive(Debug, Deserialize)]
+pub struct PasswordMethod {
+    /// The user with the password.
+    pub user: UserRequest,
+}
+
+/// The user with the password.
+#[derive(Debug, Deserialize)]
+pub struct UserRequest {
+    /// Either this...
+    pub id: Option<String>,
+    /// ...or this...
+    pub name: Option<String>,
+    /// ...with this.
+    pub domain: Option<Reference>,
+    /// The password.
+    pub password: Option<Password>,
+}
+
+/// Data of `token`.
+#[derive(Deserialize)]
+pub struct TokenMethod {
+    /// The token.
+    pub id: String,
+}
+
+impl std::fmt::Debug for TokenMethod {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenMethod(..)")
+    }
+}
+
+/// A domain by id or by name.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Reference {
+    /// Its id.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
+}
+
+/// A project by id, or by name and domain.
+#[derive(Clone, Debug, Deserialize)]
+pub struct ProjectReference {
+    /// Its id.
+    pub id: Option<String>,
+    /// Its name.
+    pub name: Option<String>,
+    /// The domain in which the name is looked up.
+    pub domain: Option<Reference>,
+}
+
+/// `"unscoped"`, or an object with one key.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub enum ScopeRequest {
+    /// `"unscoped"`.
+    Word(String),
+    /// `{"project": {...}}` and so on.
+    Object(ScopeObject),
+}
+
+/// Exactly one of these.
+#[derive(Debug, Deserialize)]
+pub struct ScopeObject {
+    /// One project.
+    pub project: Option<ProjectReference>,
+    /// One domain.
+    pub domain: Option<Reference>,
+    /// `{"all": true}`.
+    pub system: Option<SystemScope>,
+    /// The older spelling of `"unscoped"`.
+    pub unscoped: Option<serde_json::Value>,
+    /// Not here yet.
+    #[serde(rename = "OS-TRUST:trust")]
+    pub trust: Option<serde_json::Value>,
+}
+
+/// `{"all": true}`.
+#[derive(Debug, Deserialize)]
+pub struct SystemScope {
+    /// Whether all of it: nothing else exists.
+    pub all: Option<bool>,
+}
+
+/// `{"token": {...}}`, the catalog aside.
+#[derive(Serialize)]
+pub struct TokenDocument<'a> {
+    /// How the user authenticated.
+    pub methods: Vec<&'static str>,
+    /// Who.
+    pub user: UserInToken<'a>,
+    /// The token's names.
+    pub audit_ids: Vec<String>,
+    /// When it ends.
+    pub expires_at: String,
+    /// When it was made.
+    pub issued_at: String,
+    /// The project that it is good for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<InDomain<'a>>,
+    /// Never: domains aren't projects here. Keystone shows it beside a project.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub is_domain: Option<bool>,
+    /// The domain that it is good for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Named<'a>>,
+    /// That it is good for the installation as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub system: Option<AllOfIt>,
+    /// The roles that hold, implied ones included.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<Named<'a>>,
+}
+
+/// Something with a name.
+#[derive(Clone, Copy, Serialize)]
+pub struct Named<'a> {
+    /// Its id.
+    pub id: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// Something with a name in a domain.
+#[derive(Serialize)]
+pub struct InDomain<'a> {
+    /// Its domain.
+    pub domain: Named<'a>,
+    /// Its id.
+    pub id: &'a str,
+    /// Its name.
+    pub name: &'a str,
+}
+
+/// The user.
+#[derive(Serialize)]
+pub struct UserInToken<'a> {
+    /// Its domain.
+    pub domain: Named<'a>,
+    /// Its id.
+    pub id: &'a str,
+    /// Its name.
+    pub name: &'a str,
+    /// Passwords don't expire yet.
+    pub password_expires_at: Option<&'a str>,
+}
+
+/// `{"all": true}`.
+#[derive(Serialize)]
+pub struct AllOfIt {
+    /// True.
+    pub all: bool,
+}
