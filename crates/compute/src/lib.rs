@@ -7,6 +7,10 @@
 //! | `hosts` | the hypervisor hosts' side: what their agents call, what is sent to them |
 //! | `metadata` | the documents that guests read about themselves |
 //! | `instance_actions`, `interfaces` | what hangs on a server |
+//! | `flavors`, `keypairs` | what servers are made from |
+//! | `quotas`, `limits`, `usage` | what projects may have, and what they had |
+//! | `services`, `hypervisors`, `zones` | hosts, as administrators see them |
+//! | `input` | what Nova's schemas let in |
 //! | `sweeps` | periodic whole-table work |
 //!
 //! Invariants:
@@ -19,13 +23,25 @@
 
 mod bootstrap;
 mod doctor;
+mod extensions;
+mod flavors;
 pub mod hosts;
+mod hypervisors;
+mod input;
+mod instance_actions;
+mod interfaces;
+mod keypairs;
+mod limits;
 mod metadata;
 pub mod policy;
+mod quotas;
 pub mod routes;
 pub mod servers;
+mod services;
 mod sweeps;
+mod usage;
 pub mod versions;
+mod zones;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 

@@ -22,6 +22,11 @@ const fn any(name: &'static str, description: &'static str) -> Rule {
     Rule { name, check: "@", scopes: SCOPES, description }
 }
 
+/// The user that it is about, and administrators.
+const fn own(name: &'static str, description: &'static str) -> Rule {
+    Rule { name, check: "rule:context_is_admin or user_id:%(user_id)s", scopes: SCOPES, description }
+}
+
 /// The table.
 pub const RULES: &[Rule] = &[
     // Servers.
@@ -66,7 +71,52 @@ pub const RULES: &[Rule] = &[
     reader("os_compute_api:os-attach-interfaces:show", "Show one of a server's network interfaces."),
     member("os_compute_api:os-attach-interfaces:create", "Plug a network interface into a server."),
     member("os_compute_api:os-attach-interfaces:delete", "Unplug a network interface from a server."),
+    admin("compute:servers:create:requested_destination", "Create a server on a host named by `host`."),
+    admin("network:attach_external_network", "Put a server on an external network."),
+    reader("os_compute_api:os-server-password:show", "Read a server's encrypted password."),
+    member("os_compute_api:os-server-password:clear", "Clear a server's encrypted password."),
+    member("os_compute_api:os-security-groups:add", "Add a security group to a server."),
+    member("os_compute_api:os-security-groups:remove", "Remove a security group from a server."),
     reader("os_compute_api:os-security-groups:list", "List a server's security groups."),
     reader("os_compute_api:os-volumes-attachments:index", "List a server's volumes."),
     // Flavors, key pairs, quotas, limits, services, hypervisors, zones, extensions.
+    admin("os_compute_api:os-flavor-manage:create", "Create a flavor."),
+    admin("os_compute_api:os-flavor-manage:update", "Change a flavor's description."),
+    admin("os_compute_api:os-flavor-manage:delete", "Delete a flavor."),
+    admin("os_compute_api:os-flavor-access", "List the projects that may use a flavor."),
+    admin("os_compute_api:os-flavor-access:add_tenant_access", "Give a project access to a flavor."),
+    admin("os_compute_api:os-flavor-access:remove_tenant_access", "Take a project's access to a flavor."),
+    reader("os_compute_api:os-flavor-extra-specs:index", "List a flavor's extra specs."),
+    reader("os_compute_api:os-flavor-extra-specs:show", "Show one of a flavor's extra specs."),
+    admin("os_compute_api:os-flavor-extra-specs:create", "Add to a flavor's extra specs."),
+    admin("os_compute_api:os-flavor-extra-specs:update", "Set one of a flavor's extra specs."),
+    admin("os_compute_api:os-flavor-extra-specs:delete", "Remove one of a flavor's extra specs."),
+    own("os_compute_api:os-keypairs:index", "List a user's key pairs."),
+    own("os_compute_api:os-keypairs:show", "Show a user's key pair."),
+    own("os_compute_api:os-keypairs:create", "Create or import a key pair."),
+    own("os_compute_api:os-keypairs:delete", "Delete a user's key pair."),
+    reader("os_compute_api:os-quota-sets:show", "Show a project's quotas."),
+    reader("os_compute_api:os-quota-sets:detail", "Show a project's quotas and what is in use."),
+    any("os_compute_api:os-quota-sets:defaults", "Show the default quotas."),
+    admin("os_compute_api:os-quota-sets:update", "Change a project's quotas."),
+    admin("os_compute_api:os-quota-sets:delete", "Set a project's quotas back to the defaults."),
+    admin("os_compute_api:os-quota-class-sets:show", "Show the default quotas as a class."),
+    admin("os_compute_api:os-quota-class-sets:update", "Change the default quotas."),
+    any("os_compute_api:limits", "Show the own project's limits."),
+    admin("os_compute_api:limits:other_project", "Show another project's limits."),
+    admin("os_compute_api:os-services:list", "List compute services."),
+    admin("os_compute_api:os-services:update", "Enable or disable a compute service."),
+    admin("os_compute_api:os-services:delete", "Give a compute service up."),
+    admin("os_compute_api:os-hypervisors:list", "List hypervisors."),
+    admin("os_compute_api:os-hypervisors:list-detail", "List hypervisors with details."),
+    admin("os_compute_api:os-hypervisors:statistics", "Sum up all hypervisors."),
+    admin("os_compute_api:os-hypervisors:show", "Show a hypervisor."),
+    admin("os_compute_api:os-hypervisors:uptime", "Show how long a hypervisor has been running."),
+    admin("os_compute_api:os-hypervisors:search", "Find hypervisors by name."),
+    admin("os_compute_api:os-hypervisors:servers", "List the servers of hypervisors."),
+    any("os_compute_api:os-availability-zone:list", "List availability zones."),
+    admin("os_compute_api:os-availability-zone:detail", "List availability zones with their hosts."),
+    any("os_compute_api:extensions", "List API extensions."),
+    admin("os_compute_api:os-simple-tenant-usage:list", "Show what all projects used."),
+    reader("os_compute_api:os-simple-tenant-usage:show", "Show what a project used."),
 ];

@@ -80,6 +80,7 @@ create table servers (
     key_public        text,                         -- the key as it was when the server was created
     user_data         text,                         -- base64
     config_drive      bigint not null,
+    disk_config       text   not null,              -- AUTO or MANUAL: shown, of no effect
     zone_wanted       text,
     host_wanted       text,
     scheduler_hints   text   not null,              -- JSON: object
@@ -101,11 +102,13 @@ create table servers (
     node              text,                         -- the host's name, kept when it is gone
     zone              text,
     told_generation   bigint not null,              -- the newest that the host was sent; 0: none yet
+    told_digest       text   not null,              -- of that spec, without its generation
     observed_generation bigint not null,
     observed_boot     bigint not null,
     observed_power    text   not null,              -- as the agent reports it: running, shutdown, paused, crashed, absent
     observed_phase    text   not null,              -- pending ... settled, failed
     observed_fault    text   not null,
+    guest_password    text   not null,              -- as the guest posted it, encrypted for its owner's key
     fault_is_final    bigint not null,
     -- What users see: computed by one function from the columns above and the flow's step, in the same commit.
     vm_state          text   not null,

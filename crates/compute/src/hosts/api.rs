@@ -130,6 +130,7 @@ impl Hosts {
             fault: report.fault.clone(),
             fault_is_final: report.fault_is_final,
         };
+        server.guest_password.clone_from(&report.encrypted_password);
         if report.refused_generation != 0 && report.generation >= server.wanted.generation {
             // The host was told more than this database remembers: go beyond it.
             server.wanted.generation = report.generation + 1;
@@ -162,7 +163,9 @@ impl Hosts {
         drop(conn);
         let path = self.0.image_dir.join(file);
         let file = tokio::fs::File::open(&path).await;
-        let file = file.map_err(|e| Error::new(ErrorKind::Unavailable, "ImageUnreadable", "The image can't be read.").because(e))?;
+        let file = file.map_err(|e| {
+            Error::new(ErrorKind::Unavailable, "ImageUnreadable", "The image can't be read.").because(e)
+        })?;
         Ok(Box::pin(file))
     }
 }

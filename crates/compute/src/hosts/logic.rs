@@ -7,6 +7,8 @@ use std::{
 };
 
 use hostlink::{FixedIp, Holding, MetadataPort, RootDisk, ServerSpec, WantedPower};
+use prost::Message;
+use sha2::{Digest, Sha256};
 use store::{
     compute::servers::{Phase, Power, Server},
     network::{ports::Port, subnets::Subnet},
@@ -52,7 +54,8 @@ impl Interface {
 /// The whole wanted state of a server.
 pub fn spec(server: &Server, facts: &Facts, grace: Duration) -> ServerSpec {
     let power = if server.wanted.running { WantedPower::Running } else { WantedPower::Stopped };
-    let hardware = server.image.properties.iter().filter(|(name, _)| name.starts_with("hw_") || name.starts_with("os_"));
+    let hardware =
+        server.image.properties.iter().filter(|(name, _)| name.starts_with("hw_") || name.starts_with("os_"));
     ServerSpec {
         id: server.id.as_str().to_owned(),
         name: server.name.clone(),
@@ -77,6 +80,12 @@ pub fn spec(server: &Server, facts: &Facts, grace: Duration) -> ServerSpec {
         hardware: hardware.map(|(name, value)| (name.clone(), value.clone())).collect(),
         project_id: server.project_id.as_str().to_owned(),
     }
+}
+
+/// Tells whether what a spec is made of has changed. The generation does not count.
+pub fn digest(spec: &ServerSpec) -> String {
+    let spec = ServerSpec { generation: 0, ..spec.clone() };
+    hex::encode(Sha256::digest(spec.encode_to_vec()))
 }
 
 fn port(interface: &Interface) -> hostlink::Port {

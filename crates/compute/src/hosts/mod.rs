@@ -36,7 +36,8 @@ async fn facts(conn: &mut Conn, server: &Server) -> Result<Facts> {
     let wanted = server_ports::list(conn, &server.id).await?;
     let mut rows: HashMap<_, _> =
         ports::of_device(conn, &server.id).await?.into_iter().map(|port| (port.id.clone(), port)).collect();
-    let mut by_network: HashMap<NetworkId, (networks::Network, Vec<subnets::Subnet>, Option<ports::Port>)> = HashMap::new();
+    let mut by_network: HashMap<NetworkId, (networks::Network, Vec<subnets::Subnet>, Option<ports::Port>)> =
+        HashMap::new();
     let mut interfaces = Vec::new();
     for attachment in wanted.into_iter().filter(|p| !p.detach) {
         // A port that its owner deleted meanwhile is gone from the server as well.

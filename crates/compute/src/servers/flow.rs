@@ -183,6 +183,9 @@ impl ServerMachine {
             Progress::Settled => {
                 let mut tx = cx.begin().await?;
                 let Some(mut server) = lock_alive(&mut tx, server).await? else { return leave(cx, tx).await };
+                if logic::progress(&server) != Progress::Settled {
+                    return cx.finish(tx, Next::step(BUILD)).await;
+                }
                 let now = tx.now();
                 server.launched_at = server.launched_at.or(Some(now));
                 server.fault = None;
@@ -201,7 +204,8 @@ impl ServerMachine {
         logic::fail(&mut server, message, now);
         servers::update(&mut tx, &server).await?;
         finish_actions(&mut tx, &server, Some(message)).await?;
-        let next = if server.host.is_some() { Next::step(DESTROY) } else { Next::idle("could not be built").at(FAILED) };
+        let next =
+            if server.host.is_some() { Next::step(DESTROY) } else { Next::idle("could not be built").at(FAILED) };
         cx.finish(tx, next.clear_deadline()).await
     }
 
@@ -221,12 +225,19 @@ impl ServerMachine {
             }
             return cx.finish(tx, Next::step(CHANGE).deadline(PHASE_CHANGE, self.change_within())).await;
         }
-        let next = if is_stale(server) {
-            Next::step(CHANGE).deadline(PHASE_CHANGE, self.change_within())
-        } else {
-            Next::idle("nothing to do")
-        };
-        cx.go(next).await
+        if is_stale(server) {
+            return cx.go(Next::step(CHANGE).deadline(PHASE_CHANGE, self.change_within())).await;
+        }
+        // What the spec is made of may have changed in other tables: addresses, metadata, security groups.
+        let spec = hosts::spec(&self.0, server).await?;
+        if hosts::logic::digest(&spec) == server.told_digest {
+            return cx.go(Next::idle("nothing to do")).await;
+        }
+        let mut tx = cx.begin().await?;
+        let Some(mut server) = lock_alive(&mut tx, server).await? else { return leave(cx, tx).await };
+        server.wanted.generation += 1;
+        servers::update(&mut tx, &server).await?;
+        cx.finish(tx, Next::step(CHANGE).deadline(PHASE_CHANGE, self.change_within())).await
     }
 
     // ---- change ---------------------------------------------------------------------------------------------------
@@ -265,7 +276,11 @@ impl ServerMachine {
         }
         finish_actions(&mut tx, &server, Some(message)).await?;
         // What the host was told stays wanted: it may still get there.
-        let next = if server.told_generation < server.wanted.generation { Next::idle("its host could not be told") } else { Next::idle("failed") };
+        let next = if server.told_generation < server.wanted.generation {
+            Next::idle("its host could not be told")
+        } else {
+            Next::idle("failed")
+        };
         cx.finish(tx, next.at(RUN).clear_deadline()).await
     }
 
@@ -283,7 +298,7 @@ impl ServerMachine {
             Ok(()) if server.told_generation >= generation => {
                 cx.go(Next::wait("waits for its host to remove it").for_(RESEND)).await
             }
-            Ok(()) => self.note_told(cx, server, generation, "waits for its host to remove it").await,
+            Ok(()) => self.note_told(cx, server, String::new(), "waits for its host to remove it").await,
             Err(error) if error.kind == ErrorKind::Unavailable => cx.go(self.host_away(cx, host).await?).await,
             Err(error) => Err(error),
         }
@@ -292,7 +307,9 @@ impl ServerMachine {
     /// Nothing is on a host any more: frees everything.
     async fn give_back(&self, cx: &StepCx, server: &Server) -> Result<Done> {
         let mut tx = cx.begin().await?;
-        let Some(mut server) = servers::lock(&mut tx, &server.id).await? else { return cx.finish(tx, Next::done()).await };
+        let Some(mut server) = servers::lock(&mut tx, &server.id).await? else {
+            return cx.finish(tx, Next::done()).await;
+        };
         let now = tx.now();
         allocations::delete(&mut tx, &server.id).await?;
         let is_end = server.delete_wanted_at.is_some();
@@ -326,17 +343,23 @@ impl ServerMachine {
         }
         let Some(host) = &server.host else { return cx.go(Next::step(DESTROY)).await };
         let spec = hosts::spec(&self.0, server).await?;
+        let digest = hosts::logic::digest(&spec);
         match self.0.hub.send(&host.id, Command::Ensure(Box::new(spec))).await {
-            Ok(()) => self.note_told(cx, server, server.wanted.generation, "waits for its host").await,
+            Ok(()) => self.note_told(cx, server, digest, "waits for its host").await,
             Err(error) if error.kind == ErrorKind::Unavailable => cx.go(self.host_away(cx, host).await?).await,
             Err(error) => Err(error),
         }
     }
 
-    async fn note_told(&self, cx: &StepCx, server: &Server, generation: i64, reason: &str) -> Result<Done> {
+    /// Records that the host was sent the generation that was read.
+    async fn note_told(&self, cx: &StepCx, read: &Server, digest: String, reason: &str) -> Result<Done> {
+        let generation = read.wanted.generation;
         let mut tx = cx.begin().await?;
-        let Some(mut server) = servers::lock(&mut tx, &server.id).await? else { return cx.finish(tx, Next::done()).await };
+        let Some(mut server) = servers::lock(&mut tx, &read.id).await? else {
+            return cx.finish(tx, Next::done()).await;
+        };
         server.told_generation = server.told_generation.max(generation);
+        server.told_digest = digest;
         let now = tx.now();
         logic::refresh(&mut server, now);
         servers::update(&mut tx, &server).await?;
@@ -413,11 +436,7 @@ async fn free_ports(tx: &mut Tx, server: &Server, for_good: bool) -> Result<()> 
 /// Deletes a port that was made for the server, gives back one that was brought along.
 async fn free_port(tx: &mut Tx, server: &Server, port: &server_ports::ServerPort) -> Result<()> {
     server_ports::delete(tx, &server.id, &port.port_id).await?;
-    if port.ours {
-        Ok(ports::delete(tx, &port.port_id).await?)
-    } else {
-        ports::unbind(tx, &port.port_id).await
-    }
+    if port.ours { Ok(ports::delete(tx, &port.port_id).await?) } else { ports::unbind(tx, &port.port_id).await }
 }
 
 /// What a server costs its project.

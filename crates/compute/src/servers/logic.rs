@@ -270,4 +270,3 @@ pub fn hostname(name: &str, id: &str) -> String {
 pub fn numbered(name: &str, number: u32, of: u32) -> String {
     if of == 1 { name.to_owned() } else { format!("{name}-{number}") }
 }
-

@@ -2,8 +2,25 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `api.rs` | show, update, delete, and what hangs on a server and is short |
+//! | `list.rs`, `create.rs` | `GET` and `POST /servers` |
+//! | `action.rs` | `POST /servers/{id}/action` |
+//! | `metadata.rs`, `tags.rs` | metadata and tags as resources |
+//! | `networks.rs` | which networks servers are put on |
+//! | `wire.rs`, `view.rs` | request shapes; a server as it is shown |
 //! | `logic.rs` | decisions: states, names, what may be done when |
 //! | `flow.rs` | the state machine |
 
+pub mod action;
+pub mod api;
+mod create;
 pub mod flow;
+mod list;
 pub mod logic;
+pub mod metadata;
+pub mod networks;
+pub mod tags;
+mod view;
+mod wire;
+
+pub use view::host_digest;

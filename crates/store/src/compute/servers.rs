@@ -202,6 +202,8 @@ pub struct Server {
     pub user_data: Option<String>,
     /// Whether it gets a config drive.
     pub config_drive: bool,
+    /// `AUTO` or `MANUAL`: shown, of no effect.
+    pub disk_config: String,
     /// The zone that was asked for.
     pub zone_wanted: Option<String>,
     /// The host that an administrator asked for.
@@ -228,8 +230,12 @@ pub struct Server {
     pub host: Option<Placed>,
     /// The newest generation that its host was sent.
     pub told_generation: i64,
+    /// A digest of that spec, without its generation: tells whether what it is made of has changed.
+    pub told_digest: String,
     /// What its host says.
     pub observed: Observed,
+    /// What the guest posted as its password, encrypted for its owner's key; empty when nothing.
+    pub guest_password: String,
     /// What users see.
     pub shown: Shown,
     /// Why it is in error, or last was.
@@ -265,6 +271,7 @@ impl Server {
             key_public: row.opt_text("key_public")?,
             user_data: row.opt_text("user_data")?,
             config_drive: row.flag("config_drive")?,
+            disk_config: row.text("disk_config")?,
             zone_wanted: row.opt_text("zone_wanted")?,
             host_wanted: row.opt_text("host_wanted")?,
             scheduler_hints: row.text("scheduler_hints")?,
@@ -284,6 +291,7 @@ impl Server {
             },
             host: placed(row)?,
             told_generation: row.int("told_generation")?,
+            told_digest: row.text("told_digest")?,
             observed: Observed {
                 generation: row.int("observed_generation")?,
                 boot: row.int("observed_boot")?,
@@ -292,6 +300,7 @@ impl Server {
                 fault: row.text("observed_fault")?,
                 fault_is_final: row.flag("fault_is_final")?,
             },
+            guest_password: row.text("guest_password")?,
             shown: Shown {
                 vm_state: VmState::of(row, "vm_state")?,
                 task_state: row.opt_text("task_state")?,
@@ -351,9 +360,10 @@ pub async fn insert(tx: &mut Tx, server: &Server) -> Result<()> {
          key_name, key_public, user_data, config_drive, zone_wanted, host_wanted, scheduler_hints, reservation_id, \
          launch_index, random_seed, access_ipv4, access_ipv6, locked, wanted_power, boot, graceful, change, generation, \
          told_generation, observed_generation, observed_boot, observed_power, observed_phase, observed_fault, \
-         fault_is_final, vm_state, task_state, power_state, status, created_at, updated_at, cores, ram) \
+         fault_is_final, vm_state, task_state, power_state, status, created_at, updated_at, cores, ram, \
+         disk_config, guest_password, told_digest) \
          values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, 0, \
-         $23, $24, $25, $26, $27, 0, 0, 0, '', '', '', 0, $28, $29, $30, $31, $32, $32, $33, $34)",
+         $23, $24, $25, $26, $27, 0, 0, 0, '', '', '', 0, $28, $29, $30, $31, $32, $32, $33, $34, $35, '', '')",
     )
     .bind(server.id.as_str())
     .bind(server.project_id.as_str())
@@ -389,6 +399,7 @@ pub async fn insert(tx: &mut Tx, server: &Server) -> Result<()> {
     .bind(server.created_at.0)
     .bind(server.flavor.vcpus)
     .bind(server.flavor.memory_mib)
+    .bind(server.disk_config.as_str())
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -405,7 +416,8 @@ pub async fn update(tx: &mut Tx, server: &Server) -> Result<()> {
          observed_power = $20, observed_phase = $21, observed_fault = $22, fault_is_final = $23, vm_state = $24, \
          task_state = $25, power_state = $26, status = $27, fault_code = $28, fault_message = $29, fault_details = $30, \
          fault_at = $31, updated_at = $32, launched_at = $33, terminated_at = $34, delete_wanted_at = $35, \
-         deleted_at = $36 where id = $1",
+         deleted_at = $36, guest_password = $37, disk_config = $38, \
+         told_digest = $39 where id = $1",
     )
     .bind(server.id.as_str())
     .bind(server.name.as_str())
@@ -443,6 +455,9 @@ pub async fn update(tx: &mut Tx, server: &Server) -> Result<()> {
     .bind(server.terminated_at.map(|t| t.0))
     .bind(server.delete_wanted_at.map(|t| t.0))
     .bind(server.deleted_at.map(|t| t.0))
+    .bind(server.guest_password.as_str())
+    .bind(server.disk_config.as_str())
+    .bind(server.told_digest.as_str())
     .execute(&mut **tx)
     .await?;
     Ok(())
@@ -459,13 +474,12 @@ pub async fn on_host(conn: &mut Conn, host: &HostId) -> Result<Vec<Server>> {
 
 /// Whether a server of the host starts from the image.
 pub async fn host_uses_image(conn: &mut Conn, host: &HostId, image: &ImageId) -> Result<bool> {
-    let row = query(
-        "select 1 as found from servers where host_id = $1 and image_id = $2 and deleted_at is null limit 1",
-    )
-    .bind(host.as_str())
-    .bind(image.as_str())
-    .fetch_optional(conn)
-    .await?;
+    let row =
+        query("select 1 as found from servers where host_id = $1 and image_id = $2 and deleted_at is null limit 1")
+            .bind(host.as_str())
+            .bind(image.as_str())
+            .fetch_optional(conn)
+            .await?;
     Ok(row.is_some())
 }
 
