@@ -195,11 +195,7 @@ pub async fn insert(tx: &mut Tx, flavor: &Flavor) -> Result<()> {
 /// Holds the flavor against other changes until the transaction ends, and notes when it was changed. None: it is gone.
 pub async fn get_for_update(tx: &mut Tx, id: &FlavorId) -> Result<Option<Flavor>> {
     let now = tx.now();
-    query("update flavors set updated_at = $2 where id = $1")
-        .bind(id.as_str())
-        .bind(now.0)
-        .execute(&mut **tx)
-        .await?;
+    query("update flavors set updated_at = $2 where id = $1").bind(id.as_str()).bind(now.0).execute(&mut **tx).await?;
     get(tx, id).await
 }
 

@@ -9,6 +9,7 @@
 //! | [`hosts`] | hypervisor hosts |
 //! | [`allocations`] | what servers hold of hosts, and who may take one more |
 //! | [`flavors`], [`keypairs`] | sizes and keys |
+//! | [`usage`] | figures over servers: by host, by project and time |
 //! | [`audit`] | what the doctor compares |
 
 pub mod actions;
@@ -20,6 +21,7 @@ pub mod keypairs;
 pub mod server_list;
 pub mod server_ports;
 pub mod servers;
+pub mod usage;
 
 /// Quotas: Nova's names and default limits.
 pub const QUOTAS: &[(&str, i64)] = &[
