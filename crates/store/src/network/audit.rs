@@ -1,8 +1,9 @@
-//! What the doctor proves about the tables themselves: quota counts exactly what is there.
+//! What the sweep and the doctor compare: rows that OVN should hold, and quota against what is there.
 
 use model::doctor::Finding;
 
-use crate::{Conn, Result, quotas};
+use super::rows::Table;
+use crate::{Conn, Result, RowExt, Tx, flows, query, quotas};
 
 /// How each quota is counted; ports of nobody and metadata ports cost nothing.
 const COUNTS: &[(&str, &str)] = &[
@@ -50,4 +51,63 @@ pub async fn quota_drift(conn: &mut Conn) -> Result<Vec<Finding>> {
         }
     }
     Ok(findings)
+}
+
+/// A row that OVN may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Its table.
+    pub table: Table,
+    /// Its id.
+    pub id: String,
+    /// Whether OVN should hold it: the row says so, and is not to go.
+    pub expected: bool,
+    /// A port that is its router's to realize.
+    pub of_router: bool,
+}
+
+/// Everything that OVN may hold. Subnets without DHCP, floating IPs that lead nowhere and the ports that hold their
+/// addresses are nothing there.
+pub async fn held(conn: &mut Conn) -> Result<Vec<Held>> {
+    let selects: [(Table, &'static str); 6] = [
+        (Table::Networks, "select id, realized_revision, deleted_at, 0 as of_router from networks"),
+        (Table::Subnets, "select id, realized_revision, deleted_at, 0 as of_router from subnets where enable_dhcp = 1"),
+        (
+            Table::Ports,
+            "select id, realized_revision, deleted_at, case when device_owner in ('network:router_interface', \
+             'network:router_gateway') then 1 else 0 end as of_router from ports \
+             where device_owner <> 'network:floatingip'",
+        ),
+        (Table::Routers, "select id, realized_revision, deleted_at, 0 as of_router from routers"),
+        (
+            Table::FloatingIps,
+            "select id, realized_revision, deleted_at, 0 as of_router from floating_ips where port_id is not null",
+        ),
+        (Table::SecurityGroups, "select id, realized_revision, deleted_at, 0 as of_router from security_groups"),
+    ];
+    let mut all = Vec::new();
+    for (table, sql) in selects {
+        for row in query(sql).fetch_all(&mut *conn).await? {
+            all.push(Held {
+                table,
+                id: row.text("id")?,
+                expected: row.int("realized_revision")? > 0 && row.opt_int("deleted_at")?.is_none(),
+                of_router: row.flag("of_router")?,
+            });
+        }
+    }
+    Ok(all)
+}
+
+/// Forgets that OVN holds a row, so that what refers to it waits for it again, and wakes who realizes it.
+pub async fn unrealize(tx: &mut Tx, table: Table, id: &str) -> Result<()> {
+    super::rows::set_realized(tx, table, id, -1).await?;
+    flows::wake(tx, id);
+    if table == Table::Ports
+        && let Some(port) = super::ports::get(tx, id).await?
+        && port.is_of_router()
+    {
+        flows::wake(tx, &port.device_id);
+    }
+    Ok(())
 }

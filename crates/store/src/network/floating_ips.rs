@@ -402,3 +402,14 @@ pub(super) async fn through(conn: &mut Conn, router: &RouterId, subnet: &SubnetI
     .await?;
     Ok(row.is_some())
 }
+
+/// Shows a status unless intent has changed since that revision. For its flow.
+pub async fn set_status_as_of(tx: &mut Tx, id: &FloatingIpId, revision: i64, status: &str) -> Result<()> {
+    query("update floating_ips set status = $3 where id = $1 and revision = $2")
+        .bind(id.as_str())
+        .bind(revision)
+        .bind(status)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

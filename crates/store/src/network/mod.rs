@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use addresses::RequestedIp;
 
-use crate::{Error as StoreError, Row, RowExt, Tx, quotas};
+use crate::{Conn, Error as StoreError, Row, RowExt, Tx, list::Select, quotas};
 
 /// `device_owner` of a network's metadata port.
 pub const OWNER_METADATA: &str = "network:distributed";
@@ -161,4 +161,12 @@ fn address(row: &Row, name: &str) -> crate::Result<IpAddr> {
 
 fn opt_address(row: &Row, name: &str) -> crate::Result<Option<IpAddr>> {
     row.opt_text(name)?.map(|text| text.parse().map_err(|e| column(name, e))).transpose()
+}
+
+/// Projects that have limits of their own for any of [`QUOTAS`].
+pub async fn projects_with_limits(conn: &mut Conn) -> crate::Result<Vec<ProjectId>> {
+    let base = "select distinct l.project_id from quota_limits l";
+    let mut select = Select::new(base, "quota_limits l", "l.project_id");
+    select.filter("l.project_id <> ''", []).any_of("l.resource", QUOTAS.iter().map(|(name, _)| (*name).into()));
+    select.all(conn, "l.project_id").await?.iter().map(|row| row.id("project_id")).collect()
 }

@@ -405,3 +405,19 @@ pub async fn auto_allocate(tx: &mut Tx, project: &ProjectId) -> Result<NetworkId
 
 /// The range of each project's automatic network. Projects' networks don't meet, so that it can be the same.
 const AUTO_CIDR: &str = "10.233.0.0/20";
+
+/// Wakes what lies in the network: its subnets, ports, and the routers connected to it.
+pub async fn wake_contents(tx: &mut Tx, id: &NetworkId) -> Result<()> {
+    let rows = query(
+        "select id from subnets where network_id = $1 union select id from ports where network_id = $1 \
+         union select device_id as id from ports where network_id = $1 and device_owner in ($2, $3)",
+    )
+    .bind(id.as_str())
+    .bind(super::OWNER_ROUTER_INTERFACE)
+    .bind(super::OWNER_ROUTER_GATEWAY)
+    .fetch_all(&mut **tx)
+    .await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.text("id")).collect::<Result<_>>()?;
+    flows::wake_many(tx, ids);
+    Ok(())
+}

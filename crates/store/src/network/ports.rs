@@ -386,6 +386,14 @@ pub async fn of_router(conn: &mut Conn, router: &str) -> Result<Vec<Port>> {
     complete(conn, &rows).await
 }
 
+/// Several ports, by id.
+pub async fn by_ids(conn: &mut Conn, ids: &[&PortId]) -> Result<Vec<Port>> {
+    let mut select = select(&Viewer::Admin);
+    select.any_of("r.id", ids.iter().map(|id| (*id).into()));
+    let rows = select.all(conn, "r.id").await?;
+    complete(conn, &rows).await
+}
+
 /// The ports of a network.
 pub async fn on_network(conn: &mut Conn, network: &NetworkId) -> Result<Vec<Port>> {
     let mut select = select(&Viewer::Admin);
@@ -607,9 +615,29 @@ pub async fn set_realized(tx: &mut Tx, port: &Port) -> Result<()> {
 }
 
 /// Wakes the ports that have addresses in the subnet: their DHCP changes.
-pub(super) async fn wake_in_subnet(tx: &mut Tx, subnet: &SubnetId) -> Result<()> {
+pub async fn wake_in_subnet(tx: &mut Tx, subnet: &SubnetId) -> Result<()> {
     let rows = query("select distinct port_id from port_ips where subnet_id = $1")
         .bind(subnet.as_str())
+        .fetch_all(&mut **tx)
+        .await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.text("port_id")).collect::<Result<_>>()?;
+    flows::wake_many(tx, ids);
+    Ok(())
+}
+
+/// Whether any port has the security group.
+pub async fn has_group(conn: &mut Conn, group: &SecurityGroupId) -> Result<bool> {
+    let row = query("select 1 as used from port_security_groups where security_group_id = $1 limit 1")
+        .bind(group.as_str())
+        .fetch_optional(conn)
+        .await?;
+    Ok(row.is_some())
+}
+
+/// Wakes the ports that have the security group.
+pub async fn wake_with_group(tx: &mut Tx, group: &SecurityGroupId) -> Result<()> {
+    let rows = query("select port_id from port_security_groups where security_group_id = $1")
+        .bind(group.as_str())
         .fetch_all(&mut **tx)
         .await?;
     let ids: Vec<String> = rows.iter().map(|row| row.text("port_id")).collect::<Result<_>>()?;

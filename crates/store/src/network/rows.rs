@@ -1,6 +1,5 @@
 //! What is the same in all tables of the service: revisions, statuses, and how rows go.
 
-use model::Timestamp;
 use sqlx::AssertSqlSafe;
 
 use crate::{Conn, Result, RowExt, Tx, flows, query};
@@ -22,7 +21,8 @@ impl Table {
     pub const ALL: [Self; 6] =
         [Self::Networks, Self::Subnets, Self::SecurityGroups, Self::Ports, Self::Routers, Self::FloatingIps];
 
-    fn name(self) -> &'static str {
+    /// As SQL has it.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Networks => "networks",
             Self::Subnets => "subnets",
@@ -75,31 +75,19 @@ pub async fn purge(tx: &mut Tx, table: Table, id: &str) -> Result<()> {
     Ok(())
 }
 
-/// A row as the sweep sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stub {
-    /// Its id.
-    pub id: String,
-    /// Whether it is to go.
-    pub deleted: bool,
-    /// Whether OVN should have it by now.
-    pub realized: bool,
-    /// When its intent last changed.
-    pub updated_at: Timestamp,
-}
-
-/// Every row of a table, for the sweep.
-pub async fn stubs(conn: &mut Conn, table: Table) -> Result<Vec<Stub>> {
-    let sql =
-        format!("select id, deleted_at, revision, realized_revision, updated_at from {} order by id", table.name());
-    let rows = query(AssertSqlSafe(sql)).fetch_all(conn).await?;
-    let stub = |row: &crate::Row| {
-        Ok(Stub {
-            id: row.text("id")?,
-            deleted: row.opt_int("deleted_at")?.is_some(),
-            realized: row.int("realized_revision")? >= row.int("revision")?,
-            updated_at: row.time("updated_at")?,
-        })
+/// Live rows that have no flow although their kind has. Routers realize their own ports, and addresses of floating IPs
+/// need none.
+pub async fn without_flow(conn: &mut Conn, table: Table) -> Result<Vec<String>> {
+    let but = match table {
+        Table::Ports => {
+            "and r.device_owner not in ('network:router_interface', 'network:router_gateway', 'network:floatingip')"
+        }
+        _ => "",
     };
-    rows.iter().map(stub).collect()
+    let sql = format!(
+        "select r.id from {} r where not exists (select 1 from flows f where f.id = r.id) {but} order by r.id",
+        table.name()
+    );
+    let rows = query(AssertSqlSafe(sql)).fetch_all(conn).await?;
+    rows.iter().map(|row| row.text("id")).collect()
 }

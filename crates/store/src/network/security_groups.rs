@@ -454,3 +454,10 @@ pub async fn delete_rule(tx: &mut Tx, rule: &Rule) -> Result<()> {
     }
     Ok(())
 }
+
+/// The first of these groups that OVN does not have yet.
+pub async fn first_not_in_ovn(conn: &mut Conn, ids: &[SecurityGroupId]) -> Result<Option<SecurityGroupId>> {
+    let mut select = select(&Viewer::Admin);
+    select.filter("r.realized_revision < ?", [1.into()]).any_of("r.id", ids.iter().map(Into::into));
+    select.all(conn, "r.id").await?.first().map(|row| row.id("id")).transpose()
+}

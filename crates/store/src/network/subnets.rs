@@ -412,3 +412,17 @@ pub(super) async fn remove(tx: &mut Tx, subnet: &Subnet) -> Result<()> {
 pub(super) fn ip_column(row: &Row) -> Result<IpAddr> {
     address(row, "ip")
 }
+
+/// Whether a router's interface has this address of the subnet.
+pub async fn router_at(conn: &mut Conn, subnet: &Subnet, ip: IpAddr) -> Result<bool> {
+    let row = query(
+        "select 1 as there from port_ips i join ports p on p.id = i.port_id \
+         where i.subnet_id = $1 and i.host = $2 and p.device_owner = $3",
+    )
+    .bind(subnet.id.as_str())
+    .bind(addresses::host_of(subnet.cidr, ip))
+    .bind(super::OWNER_ROUTER_INTERFACE)
+    .fetch_optional(conn)
+    .await?;
+    Ok(row.is_some())
+}

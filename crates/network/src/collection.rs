@@ -1,0 +1,275 @@
+//! What all resources of Neutron's API have in common: envelopes, `fields`, links of pages, filters by tags, attribute
+//! policies, and the shapes of request bodies.
+
+use model::{Error, Result, id::ProjectId};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::{Map, Value, json};
+use store::{
+    list::{Page, Select},
+    network::{Meta, Viewer, tags},
+};
+use web::{
+    Cx, Reply, StatusCode, Target,
+    paging::{ListSpec, parse_flag},
+};
+
+/// A resource as its response shows it.
+pub type Shape = Map<String, Value>;
+
+/// Longest name and description, in characters.
+const TEXT_CHARS_MAX: usize = 255;
+/// Resources that one request may make.
+const BULK_MAX: usize = 100;
+
+/// Authorizes a list by the route's rule; says whose rows it may show.
+///
+/// # Errors
+/// Forbidden; bad request for a token without project that is not an administrator's.
+pub fn viewer(cx: &Cx) -> Result<Viewer> {
+    match cx.caller.project() {
+        Some(project) => cx.authorize(&Target::project(project))?,
+        None => cx.authorize(&Target::none())?,
+    }
+    if cx.can("admin_only", &Target::none()) { Ok(Viewer::Admin) } else { Ok(Viewer::Project(cx.project()?.clone())) }
+}
+
+/// Applies the route's rule to something that was found. Who may not even see it (`get_rule`) gets `not_found`.
+///
+/// # Errors
+/// Forbidden or `not_found`.
+pub fn authorize(cx: &Cx, get_rule: &str, target: &Target, not_found: impl FnOnce() -> Error) -> Result<()> {
+    cx.authorize(target).map_err(|forbidden| if cx.can(get_rule, target) { forbidden } else { not_found() })
+}
+
+/// Adds the query's filters to a list, those by tags included.
+///
+/// # Errors
+/// Bad request for a value that can't be read.
+pub fn filter(cx: &Cx, spec: &ListSpec, select: &mut Select) -> Result<()> {
+    spec.filter(&cx.query, select)?;
+    let by_tags = [
+        ("tags", tags::Match::All),
+        ("tags-any", tags::Match::Any),
+        ("not-tags", tags::Match::NotAll),
+        ("not-tags-any", tags::Match::None),
+    ];
+    for (name, how) in by_tags {
+        for list in cx.query.all(name) {
+            tags::filter(select, how, &list.split(',').collect::<Vec<_>>());
+        }
+    }
+    Ok(())
+}
+
+/// A page of resources in its envelope, with links to its neighbours.
+///
+/// # Errors
+/// None but defects.
+pub fn page(cx: &Cx, plural: &'static str, page: &Page, items: Vec<Shape>) -> Result<Reply> {
+    let id = |item: Option<&Shape>| item.and_then(|i| i.get("id")?.as_str()).map(str::to_owned);
+    let (first, last) = (id(items.first()), id(items.last()));
+    let full = u32::try_from(items.len()).is_ok_and(|n| n >= page.limit);
+    let mut links = Vec::new();
+    if let Some(last) = last.filter(|_| full || page.reverse) {
+        links.push(json!({"rel": "next", "href": cx.next_url(&last)}));
+    }
+    if let Some(first) = first.filter(|_| page.marker.is_some() && (full || !page.reverse)) {
+        links.push(json!({"rel": "previous", "href": cx.previous_url(&first)}));
+    }
+    let items: Vec<Shape> = items.into_iter().map(|item| picked(cx, item)).collect();
+    let mut body = json!({ plural: items });
+    if !links.is_empty() {
+        body[format!("{plural}_links")] = Value::Array(links);
+    }
+    Reply::ok(&body)
+}
+
+/// One resource in its envelope.
+///
+/// # Errors
+/// None but defects.
+pub fn one(cx: &Cx, status: StatusCode, singular: &'static str, item: Shape) -> Result<Reply> {
+    Reply::json(status, &json!({ singular: picked(cx, item) }))
+}
+
+/// What `POST` made: one resource, or several where several were asked for.
+///
+/// # Errors
+/// None but defects.
+pub fn made(names: Names, bulk: bool, mut items: Vec<Shape>) -> Result<Reply> {
+    if bulk {
+        return Reply::created(&json!({ names.plural: items }));
+    }
+    Reply::created(&json!({ names.singular: items.pop() }))
+}
+
+/// Only the fields that the query asks for, if it asks for any.
+fn picked(cx: &Cx, mut item: Shape) -> Shape {
+    let wanted: Vec<&str> = cx.query.all("fields").filter(|f| !f.is_empty()).collect();
+    if !wanted.is_empty() {
+        item.retain(|name, _| wanted.contains(&name.as_str()));
+    }
+    item
+}
+
+/// The attributes that every resource shows.
+pub fn standard(id: &str, project: &ProjectId, description: &str, meta: &Meta, tags: &[String]) -> Shape {
+    let mut shape = Shape::new();
+    shape.insert("id".into(), id.into());
+    shape.insert("tenant_id".into(), project.as_str().into());
+    shape.insert("project_id".into(), project.as_str().into());
+    shape.insert("description".into(), description.into());
+    shape.insert("created_at".into(), meta.created_at.to_seconds_z().into());
+    shape.insert("updated_at".into(), meta.updated_at.to_seconds_z().into());
+    shape.insert("revision_number".into(), meta.revision.into());
+    shape.insert("tags".into(), tags.into());
+    shape
+}
+
+/// How a resource is called in bodies and rules.
+#[derive(Clone, Copy, Debug)]
+pub struct Names {
+    /// `network`.
+    pub singular: &'static str,
+    /// `networks`.
+    pub plural: &'static str,
+}
+
+/// A request body: its shape, and which attributes it named.
+pub struct Input<T> {
+    /// The shape.
+    pub body: T,
+    /// The attributes as they came.
+    pub attributes: Shape,
+}
+
+/// The body of a `POST`: one resource, or several under the plural's name. Whether it was several.
+///
+/// # Errors
+/// Bad request that names the attribute that does not fit.
+pub fn inputs<T: DeserializeOwned>(cx: &Cx, names: Names) -> Result<(Vec<Input<T>>, bool)> {
+    let mut outer: Value = cx.json()?;
+    if let Some(Value::Array(many)) = outer.get_mut(names.plural).map(Value::take) {
+        if many.is_empty() || many.len() > BULK_MAX {
+            return Err(invalid(format!("{} must hold 1 to {BULK_MAX} items", names.plural)));
+        }
+        return Ok((many.into_iter().map(parse).collect::<Result<_>>()?, true));
+    }
+    Ok((vec![input(cx, names)?], false))
+}
+
+/// The body of a `PUT`.
+///
+/// # Errors
+/// Bad request that names the attribute that does not fit.
+pub fn input<T: DeserializeOwned>(cx: &Cx, names: Names) -> Result<Input<T>> {
+    let mut outer: Value = cx.json()?;
+    let inner = outer.get_mut(names.singular).map(Value::take).ok_or_else(|| {
+        Error::bad_request("HTTPBadRequest", format!("Unable to find '{}' in request body", names.singular))
+    })?;
+    parse(inner)
+}
+
+fn parse<T: DeserializeOwned>(inner: Value) -> Result<Input<T>> {
+    let Value::Object(attributes) = inner.clone() else {
+        return Err(invalid("a resource must be an object"));
+    };
+    let body = serde_json::from_value(inner).map_err(|e| {
+        let text = e.to_string();
+        match text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
+            Some(name) => Error::bad_request("HTTPBadRequest", format!("Unrecognized attribute(s) '{name}'")),
+            None => invalid(text),
+        }
+    })?;
+    Ok(Input { body, attributes })
+}
+
+/// `InvalidInput`, in Neutron's words.
+pub fn invalid(what: impl std::fmt::Display) -> Error {
+    Error::bad_request("InvalidInput", format!("Invalid input for operation: {what}."))
+}
+
+/// The project that a new resource belongs to: the one named, or the caller's.
+///
+/// # Errors
+/// Bad request where two are named, or none is and the token has none.
+pub fn owner(cx: &Cx, project_id: Option<&String>, tenant_id: Option<&String>) -> Result<ProjectId> {
+    match (project_id, tenant_id) {
+        (Some(project), Some(tenant)) if project != tenant => {
+            Err(Error::bad_request("HTTPBadRequest", "'project_id' and 'tenant_id' do not match"))
+        }
+        (Some(named), _) | (None, Some(named)) => Ok(ProjectId::new(named.as_str())),
+        (None, None) => cx.project().cloned(),
+    }
+}
+
+/// Applies the rules that single attributes have (`create_network:shared`), as Neutron does: to those that the body
+/// names with another value than the default.
+///
+/// # Errors
+/// Forbidden, naming the rule.
+pub fn authorize_attributes(cx: &Cx, operation: &str, attributes: &Shape, target: &Target) -> Result<()> {
+    let creating = operation.starts_with("create_");
+    for (name, value) in attributes {
+        let rule = format!("{operation}:{name}");
+        let guarded = cx.service().policy.iter().any(|known| known.name == rule);
+        if guarded && !(creating && is_default(name, value)) {
+            cx.authorize_rule(&rule, target)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether naming the attribute with this value says nothing.
+fn is_default(name: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(false) => name != "port_security_enabled",
+        Value::String(text) => text.is_empty() || (name == "binding:vnic_type" && text == "normal"),
+        Value::Array(list) => list.is_empty() && name != "fixed_ips",
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(true) | Value::Number(_) => false,
+    }
+}
+
+/// A name or description within its length.
+///
+/// # Errors
+/// Bad request.
+pub fn text(attribute: &'static str, value: &str) -> Result<()> {
+    if value.chars().count() > TEXT_CHARS_MAX {
+        return Err(Error::bad_request(
+            "HTTPBadRequest",
+            format!("Invalid input for {attribute}. Reason: '{value}' exceeds maximum length of {TEXT_CHARS_MAX}."),
+        ));
+    }
+    Ok(())
+}
+
+/// A flag in any of the spellings that Neutron takes; for `#[serde(deserialize_with)]`.
+///
+/// # Errors
+/// For anything else.
+pub fn flag<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Option<bool>, D::Error> {
+    use serde::de::Error as _;
+    match Value::deserialize(from)? {
+        Value::Null => Ok(None),
+        Value::Bool(flag) => Ok(Some(flag)),
+        Value::Number(n) if n.as_i64() == Some(0) || n.as_i64() == Some(1) => Ok(Some(n.as_i64() == Some(1))),
+        Value::String(text) => match parse_flag(&text) {
+            Some(flag) => Ok(Some(flag)),
+            None => Err(D::Error::custom(format!("'{text}' cannot be converted to boolean"))),
+        },
+        other => Err(D::Error::custom(format!("'{other}' cannot be converted to boolean"))),
+    }
+}
+
+/// Tells `null` from absence: for `#[serde(default, deserialize_with)]` on `Option<Option<T>>`.
+///
+/// # Errors
+/// As for the value itself.
+pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    from: D,
+) -> std::result::Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(from).map(Some)
+}

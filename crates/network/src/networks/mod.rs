@@ -1,0 +1,6 @@
+//! Resource networks: logical switches.
+
+pub mod api;
+pub mod flow;
+pub mod logic;
+pub mod wire;

@@ -1,0 +1,207 @@
+//! Policy rules: Neutron's names and its present defaults.
+//!
+//! Two spellings differ from Neutron's own defaults, with the same meaning: `field:networks:shared=True` is
+//! `'True':%(shared)s` here, and `field:port:device_owner=~^network:` is `'True':%(network_device)s`.
+
+use web::policy::Rule;
+
+const ADMIN: &str = "rule:admin_only";
+const MEMBER: &str = "rule:admin_only or (role:member and project_id:%(project_id)s)";
+const READER: &str = "rule:admin_only or (role:reader and project_id:%(project_id)s)";
+const NET_OWNER: &str = "rule:admin_only or role:service or (role:member and rule:network_owner)";
+const NET_OWNER_OR_MEMBER: &str = "rule:admin_only or role:service or (role:member and rule:network_owner) or \
+                                   (role:member and project_id:%(project_id)s)";
+const NET_OWNER_OR_SHARED: &str =
+    "rule:admin_only or role:service or (role:member and rule:network_owner) or rule:shared";
+const NET_OWNER_ADMIN: &str = "rule:admin_only or (role:member and rule:network_owner)";
+const SERVICE: &str = "rule:admin_only or role:service";
+
+const fn rule(name: &'static str, check: &'static str, description: &'static str) -> Rule {
+    Rule { name, check, scopes: &[], description }
+}
+
+/// Every rule.
+pub const POLICY: &[Rule] = &[
+    // What others refer to.
+    rule("admin_only", "rule:context_is_admin", "Rule for cloud admin access"),
+    rule("network_owner", "project_id:%(network:project_id)s", "Rule for network owner access"),
+    rule("shared", "'True':%(shared)s", "Rule of shared network"),
+    rule("external", "'True':%(router:external)s", "Rule of external network"),
+    rule("network_device", "'True':%(network_device)s", "Rule for device of the network service"),
+    rule("regular_user", "", "Rule for a regular user access"),
+    // Networks.
+    rule("create_network", MEMBER, "Create a network"),
+    rule("create_network:shared", ADMIN, "Create a shared network"),
+    rule("create_network:router:external", ADMIN, "Create an external network"),
+    rule("create_network:is_default", ADMIN, "Specify is_default attribute when creating a network"),
+    rule("create_network:port_security_enabled", MEMBER, "Specify port_security_enabled when creating a network"),
+    rule("create_network:provider:network_type", ADMIN, "Specify provider:network_type when creating a network"),
+    rule(
+        "create_network:provider:physical_network",
+        ADMIN,
+        "Specify provider:physical_network when creating a network",
+    ),
+    rule("create_network:provider:segmentation_id", ADMIN, "Specify provider:segmentation_id when creating a network"),
+    rule(
+        "get_network",
+        "rule:admin_only or (role:reader and project_id:%(project_id)s) or rule:shared or rule:external",
+        "Get a network",
+    ),
+    rule("get_network:provider:network_type", ADMIN, "Get provider attributes of a network"),
+    rule("update_network", MEMBER, "Update a network"),
+    rule("update_network:shared", ADMIN, "Update shared attribute of a network"),
+    rule("update_network:router:external", ADMIN, "Update router:external attribute of a network"),
+    rule("update_network:is_default", ADMIN, "Update is_default attribute of a network"),
+    rule("update_network:port_security_enabled", MEMBER, "Update port_security_enabled attribute of a network"),
+    rule("delete_network", MEMBER, "Delete a network"),
+    rule("get_networks_tags", "rule:get_network", "Get the network tags"),
+    rule("update_networks_tags", MEMBER, "Update the network tags"),
+    rule("delete_networks_tags", MEMBER, "Delete the network tags"),
+    // Subnets.
+    rule("create_subnet", NET_OWNER_ADMIN, "Create a subnet"),
+    rule(
+        "get_subnet",
+        "rule:admin_only or (role:reader and project_id:%(project_id)s) or (role:reader and rule:network_owner) or rule:shared",
+        "Get a subnet",
+    ),
+    rule(
+        "update_subnet",
+        "rule:admin_only or (role:member and project_id:%(project_id)s) or (role:member and rule:network_owner)",
+        "Update a subnet",
+    ),
+    rule(
+        "delete_subnet",
+        "rule:admin_only or (role:member and project_id:%(project_id)s) or (role:member and rule:network_owner)",
+        "Delete a subnet",
+    ),
+    rule("get_subnets_tags", "rule:get_subnet", "Get the subnet tags"),
+    rule("update_subnets_tags", MEMBER, "Update the subnet tags"),
+    rule("delete_subnets_tags", MEMBER, "Delete the subnet tags"),
+    // Ports.
+    rule(
+        "create_port",
+        "rule:admin_only or role:service or (role:member and project_id:%(project_id)s)",
+        "Create a port",
+    ),
+    rule(
+        "create_port:device_owner",
+        "not rule:network_device or rule:admin_only or role:service or (role:member and rule:network_owner)",
+        "Specify device_owner attribute when creating a port",
+    ),
+    rule("create_port:mac_address", NET_OWNER, "Specify mac_address attribute when creating a port"),
+    rule("create_port:fixed_ips", NET_OWNER_OR_SHARED, "Specify fixed_ips information when creating a port"),
+    rule("create_port:fixed_ips:ip_address", NET_OWNER, "Specify IP address in fixed_ips when creating a port"),
+    rule("create_port:fixed_ips:subnet_id", NET_OWNER_OR_SHARED, "Specify subnet ID in fixed_ips when creating a port"),
+    rule(
+        "create_port:port_security_enabled",
+        NET_OWNER,
+        "Specify port_security_enabled attribute when creating a port",
+    ),
+    rule("create_port:binding:host_id", SERVICE, "Specify binding:host_id attribute when creating a port"),
+    rule("create_port:binding:profile", SERVICE, "Specify binding:profile attribute when creating a port"),
+    rule(
+        "create_port:binding:vnic_type",
+        "rule:admin_only or role:service or (role:member and project_id:%(project_id)s)",
+        "Specify binding:vnic_type attribute when creating a port",
+    ),
+    rule(
+        "create_port:allowed_address_pairs",
+        NET_OWNER_ADMIN,
+        "Specify allowed_address_pairs attribute when creating a port",
+    ),
+    rule(
+        "get_port",
+        "rule:admin_only or role:service or (role:reader and rule:network_owner) or (role:reader and project_id:%(project_id)s)",
+        "Get a port",
+    ),
+    rule("get_port:binding:host_id", SERVICE, "Get binding attributes of a port"),
+    rule(
+        "update_port",
+        "rule:admin_only or role:service or (role:member and project_id:%(project_id)s)",
+        "Update a port",
+    ),
+    rule(
+        "update_port:device_owner",
+        "not rule:network_device or rule:admin_only or role:service or (role:member and rule:network_owner)",
+        "Update device_owner attribute of a port",
+    ),
+    rule("update_port:mac_address", SERVICE, "Update mac_address attribute of a port"),
+    rule("update_port:fixed_ips", NET_OWNER, "Specify fixed_ips information when updating a port"),
+    rule(
+        "update_port:fixed_ips:ip_address",
+        NET_OWNER,
+        "Specify IP address in fixed_ips information when updating a port",
+    ),
+    rule(
+        "update_port:fixed_ips:subnet_id",
+        NET_OWNER_OR_SHARED,
+        "Specify subnet ID in fixed_ips information when updating a port",
+    ),
+    rule("update_port:port_security_enabled", NET_OWNER, "Update port_security_enabled attribute of a port"),
+    rule("update_port:binding:host_id", SERVICE, "Update binding:host_id attribute of a port"),
+    rule("update_port:binding:profile", SERVICE, "Update binding:profile attribute of a port"),
+    rule(
+        "update_port:binding:vnic_type",
+        "rule:admin_only or role:service or (role:member and project_id:%(project_id)s)",
+        "Update binding:vnic_type attribute of a port",
+    ),
+    rule("update_port:allowed_address_pairs", NET_OWNER_ADMIN, "Update allowed_address_pairs attribute of a port"),
+    rule("delete_port", NET_OWNER_OR_MEMBER, "Delete a port"),
+    rule("get_ports_tags", "rule:get_port", "Get the port tags"),
+    rule("update_ports_tags", MEMBER, "Update the port tags"),
+    rule("delete_ports_tags", MEMBER, "Delete the port tags"),
+    // Routers.
+    rule("create_router", MEMBER, "Create a router"),
+    rule(
+        "create_router:external_gateway_info:enable_snat",
+        ADMIN,
+        "Specify enable_snat in external_gateway_info when creating a router",
+    ),
+    rule(
+        "create_router:external_gateway_info:external_fixed_ips",
+        ADMIN,
+        "Specify external_fixed_ips in external_gateway_info when creating a router",
+    ),
+    rule("get_router", READER, "Get a router"),
+    rule("update_router", MEMBER, "Update a router"),
+    rule("update_router:external_gateway_info:enable_snat", ADMIN, "Update enable_snat of the external gateway"),
+    rule(
+        "update_router:external_gateway_info:external_fixed_ips",
+        ADMIN,
+        "Update external_fixed_ips of the external gateway",
+    ),
+    rule("delete_router", MEMBER, "Delete a router"),
+    rule("add_router_interface", MEMBER, "Add an interface to a router"),
+    rule("remove_router_interface", MEMBER, "Remove an interface from a router"),
+    rule("get_routers_tags", READER, "Get the router tags"),
+    rule("update_routers_tags", MEMBER, "Update the router tags"),
+    rule("delete_routers_tags", MEMBER, "Delete the router tags"),
+    // Floating IPs.
+    rule("create_floatingip", MEMBER, "Create a floating IP"),
+    rule("create_floatingip:floating_ip_address", ADMIN, "Create a floating IP with a specific IP address"),
+    rule("get_floatingip", READER, "Get a floating IP"),
+    rule("update_floatingip", MEMBER, "Update a floating IP"),
+    rule("delete_floatingip", MEMBER, "Delete a floating IP"),
+    rule("get_floatingips_tags", READER, "Get the floating IP tags"),
+    rule("update_floatingips_tags", MEMBER, "Update the floating IP tags"),
+    rule("delete_floatingips_tags", MEMBER, "Delete the floating IP tags"),
+    // Security groups.
+    rule("create_security_group", MEMBER, "Create a security group"),
+    rule("get_security_group", READER, "Get a security group"),
+    rule("update_security_group", MEMBER, "Update a security group"),
+    rule("delete_security_group", MEMBER, "Delete a security group"),
+    rule("get_security_groups_tags", READER, "Get the security group tags"),
+    rule("update_security_groups_tags", MEMBER, "Update the security group tags"),
+    rule("delete_security_groups_tags", MEMBER, "Delete the security group tags"),
+    rule("create_security_group_rule", MEMBER, "Create a security group rule"),
+    rule("get_security_group_rule", READER, "Get a security group rule"),
+    rule("delete_security_group_rule", MEMBER, "Delete a security group rule"),
+    // The rest.
+    rule("get_quota", READER, "Get a resource quota"),
+    rule("list_quotas", ADMIN, "List the resource quotas of all projects"),
+    rule("update_quota", ADMIN, "Update a resource quota"),
+    rule("delete_quota", ADMIN, "Delete a resource quota"),
+    rule("get_extension", "rule:regular_user", "List the extensions"),
+    rule("get_agent", ADMIN, "Get an agent"),
+    rule("get_availability_zone", "rule:regular_user", "List availability zones"),
+];

@@ -1,0 +1,294 @@
+//! Decisions about ports.
+
+use std::net::IpAddr;
+
+use drivers::network::{AddressPair as DriverPair, PortKind, PortSpec};
+use ipnet::IpNet;
+use model::{
+    Error, Result,
+    addr::Mac,
+    id::{ProjectId, SecurityGroupId, SubnetId},
+};
+use serde_json::Value;
+use store::network::{
+    OWNER_METADATA, RequestedIp,
+    networks::Network,
+    ports::{AddressPair, NewPort, Port},
+    subnets::Subnet,
+};
+use web::Target;
+
+use super::wire::{Create, FixedIp, Pair, Update};
+use crate::collection::{invalid, text};
+
+/// Neutron's `max_allowed_address_pair`.
+const ADDRESS_PAIRS_MAX: usize = 10;
+/// The kinds of ports that this cloud's hosts can plug in.
+const VNIC_TYPES: &[&str] = &["normal"];
+/// `device_owner` of ports that belong to the network service itself begins so.
+const NETWORK_OWNER_PREFIX: &str = "network:";
+
+/// What policy rules refer to. `device_owner` is that of the request where it has one.
+pub fn target(project: &ProjectId, network: &Network, device_owner: &str) -> Target {
+    Target::project(project)
+        .with("shared", flag(network.shared))
+        .with("network:project_id", network.project_id.as_str())
+        .with("network:tenant_id", network.project_id.as_str())
+        .with("network_device", flag(device_owner.starts_with(NETWORK_OWNER_PREFIX)))
+}
+
+fn flag(flag: bool) -> &'static str {
+    if flag { "True" } else { "False" }
+}
+
+/// The port that a request asks for.
+///
+/// # Errors
+/// Bad request that says which attribute can't be.
+pub fn new_port(create: &Create, network: &Network, project: &ProjectId) -> Result<NewPort> {
+    texts(create.name.as_deref(), create.description.as_deref())?;
+    let mac = create.mac_address.as_deref().filter(|m| !m.is_empty()).map(mac).transpose()?;
+    let base = NewPort::new(project, &network.id);
+    let pairs = pairs(create.allowed_address_pairs.as_deref().unwrap_or_default(), mac)?;
+    let port_security = create.port_security_enabled.unwrap_or(network.port_security_enabled);
+    expect_pairs_secured(&pairs, port_security)?;
+    Ok(NewPort {
+        name: create.name.clone().unwrap_or_default(),
+        description: create.description.clone().unwrap_or_default(),
+        admin_state_up: create.admin_state_up.unwrap_or(true),
+        mac,
+        fixed_ips: create.fixed_ips.as_deref().map(requested).transpose()?,
+        security_groups: create.security_groups.as_ref().map(|ids| groups(ids)),
+        port_security: create.port_security_enabled,
+        allowed_address_pairs: pairs,
+        device_id: create.device_id.clone().unwrap_or_default(),
+        device_owner: create.device_owner.clone().unwrap_or_default(),
+        host: create.host.clone().unwrap_or_default(),
+        vnic_type: vnic_type(create.vnic_type.as_deref())?,
+        binding_profile: create.profile.clone().map_or(base.binding_profile.clone(), Value::Object),
+        ..base
+    })
+}
+
+fn texts(name: Option<&str>, description: Option<&str>) -> Result<()> {
+    text("name", name.unwrap_or_default())?;
+    text("description", description.unwrap_or_default())
+}
+
+fn mac(text: &str) -> Result<Mac> {
+    text.parse().map_err(|()| {
+        Error::bad_request(
+            "HTTPBadRequest",
+            format!("Invalid input for mac_address. Reason: '{text}' is not a valid MAC address."),
+        )
+    })
+}
+
+fn groups(ids: &[String]) -> Vec<SecurityGroupId> {
+    ids.iter().map(|id| SecurityGroupId::new(id.as_str())).collect()
+}
+
+fn vnic_type(given: Option<&str>) -> Result<String> {
+    let given = given.unwrap_or("normal");
+    if VNIC_TYPES.contains(&given) {
+        return Ok(given.to_owned());
+    }
+    Err(invalid(format!("binding:vnic_type '{given}' is not supported; these are: {}", VNIC_TYPES.join(", "))))
+}
+
+/// Addresses as asked for.
+///
+/// # Errors
+/// Bad request for text that is no address.
+pub fn requested(given: &[FixedIp]) -> Result<Vec<RequestedIp>> {
+    let one = |fixed: &FixedIp| {
+        let ip = fixed.ip_address.as_deref().map(|ip| {
+            ip.parse::<IpAddr>().map_err(|_| {
+                Error::bad_request(
+                    "HTTPBadRequest",
+                    format!("Invalid input for fixed_ips. Reason: '{ip}' is not a valid IP address."),
+                )
+            })
+        });
+        Ok(RequestedIp { subnet_id: fixed.subnet_id.as_deref().map(SubnetId::new), ip: ip.transpose()? })
+    };
+    given.iter().map(one).collect()
+}
+
+/// Allowed pairs; one without MAC has the port's own, or none yet where that is still to be made.
+fn pairs(given: &[Pair], own: Option<Mac>) -> Result<Vec<AddressPair>> {
+    if given.len() > ADDRESS_PAIRS_MAX {
+        return Err(Error::bad_request(
+            "AllowedAddressPairExhausted",
+            format!("The number of allowed address pair exceeds the maximum {ADDRESS_PAIRS_MAX}."),
+        ));
+    }
+    let mut pairs: Vec<AddressPair> = Vec::with_capacity(given.len());
+    for pair in given {
+        if range(&pair.ip_address).is_none() {
+            return Err(invalid(format!("'{}' is not a valid IP address or CIDR", pair.ip_address)));
+        }
+        let mac = pair.mac_address.as_deref().map(mac).transpose()?.or(own);
+        let mac_address = mac.map_or_else(String::new, |m| m.to_string());
+        let pair = AddressPair { mac_address, ip_address: pair.ip_address.clone() };
+        if pairs.contains(&pair) {
+            return Err(Error::bad_request(
+                "DuplicateAddressPairInRequest",
+                format!(
+                    "Request contains duplicate address pair: mac_address {} ip_address {}.",
+                    pair.mac_address, pair.ip_address
+                ),
+            ));
+        }
+        pairs.push(pair);
+    }
+    Ok(pairs)
+}
+
+fn expect_pairs_secured(pairs: &[AddressPair], port_security: bool) -> Result<()> {
+    if pairs.is_empty() || port_security {
+        return Ok(());
+    }
+    Err(Error::conflict(
+        "AddressPairAndPortSecurityRequired",
+        "Port Security must be enabled in order to have allowed address pairs on a port.",
+    ))
+}
+
+fn range(text: &str) -> Option<IpNet> {
+    text.parse::<IpNet>().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// The port as it is after the update, addresses apart.
+///
+/// # Errors
+/// Bad request or conflict that says which attribute can't be.
+pub fn updated(port: &Port, update: &Update) -> Result<Port> {
+    texts(update.name.as_deref(), update.description.as_deref())?;
+    let mut after = port.clone();
+    after.name = update.name.clone().unwrap_or(after.name);
+    after.description = update.description.clone().unwrap_or(after.description);
+    after.admin_state_up = update.admin_state_up.unwrap_or(after.admin_state_up);
+    if let Some(given) = &update.mac_address {
+        after.mac = mac(given)?;
+        if after.mac != port.mac && !port.host.is_empty() {
+            return Err(Error::conflict(
+                "PortBound",
+                format!(
+                    "Unable to complete operation on port {}, port is already bound, port type: ovs, old_mac {}, new_mac {}.",
+                    port.id, port.mac, after.mac
+                ),
+            ));
+        }
+    }
+    after.device_id = update.device_id.clone().unwrap_or(after.device_id);
+    after.device_owner = update.device_owner.clone().unwrap_or(after.device_owner);
+    if let Some(host) = &update.host {
+        after.host = host.clone().unwrap_or_default();
+    }
+    if update.vnic_type.is_some() {
+        after.vnic_type = vnic_type(update.vnic_type.as_deref())?;
+    }
+    if let Some(profile) = &update.profile {
+        after.binding_profile = Value::Object(profile.clone().unwrap_or_default());
+    }
+    if let Some(given) = &update.allowed_address_pairs {
+        after.allowed_address_pairs = pairs(given.as_deref().unwrap_or_default(), Some(after.mac))?;
+    }
+    security(&mut after, update)?;
+    Ok(after)
+}
+
+/// Security groups and port security belong together.
+fn security(after: &mut Port, update: &Update) -> Result<()> {
+    after.port_security_enabled = update.port_security_enabled.unwrap_or(after.port_security_enabled);
+    if let Some(given) = &update.security_groups {
+        after.security_groups = groups(given.as_deref().unwrap_or_default());
+    }
+    expect_pairs_secured(&after.allowed_address_pairs, after.port_security_enabled)?;
+    if after.port_security_enabled || after.security_groups.is_empty() {
+        return Ok(());
+    }
+    if update.security_groups.is_some() {
+        return Err(store::network::ports::security_group_needs_port_security());
+    }
+    Err(Error::conflict(
+        "PortSecurityPortHasSecurityGroup",
+        "Port has security group associated. Cannot disable port security or ip address until security group is \
+         removed.",
+    ))
+}
+
+/// Ports of routers, floating IPs and the metadata service go with what they belong to.
+///
+/// # Errors
+/// `ServicePortInUse`.
+pub fn expect_deletable(port: &Port) -> Result<()> {
+    if !port.device_owner.starts_with(NETWORK_OWNER_PREFIX) || port.device_owner == "network:dhcp" {
+        return Ok(());
+    }
+    Err(Error::conflict(
+        "ServicePortInUse",
+        format!(
+            "Port {} cannot be deleted directly via the port API: has device owner {}.",
+            port.id, port.device_owner
+        ),
+    ))
+}
+
+/// What OVN is to hold. `subnets` are those of the port's addresses.
+pub fn spec(port: &Port, network: &Network, subnets: &[Subnet]) -> PortSpec {
+    let pair = |pair: &AddressPair| {
+        let mac = pair.mac_address.parse().unwrap_or(port.mac);
+        Some(DriverPair { mac, addresses: range(&pair.ip_address)? })
+    };
+    let kind = if port.device_owner == OWNER_METADATA { PortKind::Metadata } else { PortKind::Server };
+    PortSpec {
+        id: port.id.clone(),
+        network_id: port.network_id.clone(),
+        kind,
+        mac: port.mac,
+        ips: port.fixed_ips.iter().map(|ip| ip.ip).collect(),
+        admin_up: port.admin_state_up && network.admin_state_up,
+        port_security: port.port_security_enabled && kind == PortKind::Server,
+        allowed_pairs: port.allowed_address_pairs.iter().filter_map(pair).collect(),
+        security_groups: if port.port_security_enabled { port.security_groups.clone() } else { Vec::new() },
+        dhcp: match kind {
+            PortKind::Metadata => Vec::new(),
+            PortKind::Server => subnets.iter().filter(|s| s.enable_dhcp).map(|s| s.id.clone()).collect(),
+        },
+        hostname: None,
+        chassis: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_pairs() {
+        let pair = |mac: Option<&str>, ip: &str| Pair { mac_address: mac.map(Into::into), ip_address: ip.into() };
+        let own: Mac = "fa:16:3e:00:00:01".parse().unwrap();
+        let made = pairs(&[pair(None, "10.0.0.9"), pair(Some("fa:16:3e:00:00:02"), "10.0.1.0/24")], Some(own)).unwrap();
+        assert_eq!(made[0].mac_address, "fa:16:3e:00:00:01");
+        for (given, code) in [
+            (
+                vec![pair(None, "10.0.0.9"), pair(Some("fa:16:3e:00:00:01"), "10.0.0.9")],
+                "DuplicateAddressPairInRequest",
+            ),
+            (vec![pair(None, "nonsense")], "InvalidInput"),
+            ((0..11).map(|n| pair(None, &format!("10.0.0.{n}"))).collect(), "AllowedAddressPairExhausted"),
+        ] {
+            assert_eq!(pairs(&given, Some(own)).unwrap_err().code, code);
+        }
+    }
+
+    #[test]
+    fn network_devices_are_told_apart() {
+        let network = crate::tests_support::network();
+        let rule = |owner: &str| target(&ProjectId::new("p"), &network, owner).get("network_device").map(str::to_owned);
+        assert_eq!(rule("network:dhcp").as_deref(), Some("True"));
+        assert_eq!(rule("compute:nova").as_deref(), Some("False"));
+    }
+}

@@ -1,0 +1,189 @@
+//! Request and response shapes of ports.
+
+use model::Result;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use store::{
+    list::{Direction, Select, SortKey, Type},
+    network::ports::Port,
+};
+use web::{
+    Cx,
+    paging::{Filter, ListSpec},
+};
+
+use crate::collection::{Names, Shape, flag, invalid, nullable, standard};
+
+/// How it is called.
+pub const NAMES: Names = Names { singular: "port", plural: "ports" };
+
+/// What lists sort and filter by; see also [`filter`].
+pub const LIST: ListSpec = ListSpec {
+    sorts: &[
+        SortKey { name: "id", sql: "r.id", kind: Type::Text },
+        SortKey { name: "name", sql: "r.name", kind: Type::Text },
+        SortKey { name: "network_id", sql: "r.network_id", kind: Type::Text },
+        SortKey { name: "mac_address", sql: "r.mac", kind: Type::Text },
+        SortKey { name: "device_id", sql: "r.device_id", kind: Type::Text },
+        SortKey { name: "device_owner", sql: "r.device_owner", kind: Type::Text },
+        SortKey { name: "status", sql: "r.status", kind: Type::Text },
+        SortKey { name: "admin_state_up", sql: "r.admin_state_up", kind: Type::Int },
+        SortKey { name: "project_id", sql: "r.project_id", kind: Type::Text },
+        SortKey { name: "tenant_id", sql: "r.project_id", kind: Type::Text },
+        SortKey { name: "created_at", sql: "r.created_at", kind: Type::Int },
+        SortKey { name: "updated_at", sql: "r.updated_at", kind: Type::Int },
+    ],
+    direction: Direction::Ascending,
+    filters: &[
+        Filter::exact("id", "r.id"),
+        Filter::exact("name", "r.name"),
+        Filter::exact("description", "r.description"),
+        Filter::exact("network_id", "r.network_id"),
+        Filter::exact("mac_address", "r.mac"),
+        Filter::exact("device_id", "r.device_id"),
+        Filter::exact("device_owner", "r.device_owner"),
+        Filter::exact("status", "r.status"),
+        Filter::flag("admin_state_up", "r.admin_state_up"),
+        Filter::flag("port_security_enabled", "r.port_security_enabled"),
+        Filter::exact("project_id", "r.project_id"),
+        Filter::exact("tenant_id", "r.project_id"),
+        Filter::exact("binding:host_id", "r.host"),
+        Filter::exact("binding:vnic_type", "r.vnic_type"),
+        Filter::number("revision_number", "r.revision"),
+    ],
+};
+
+/// The filters that look into other tables: `fixed_ips=ip_address=...`, `fixed_ips=subnet_id=...`, `security_groups`.
+///
+/// # Errors
+/// Bad request for a `fixed_ips` of another form.
+pub fn filter(cx: &Cx, select: &mut Select) -> Result<()> {
+    for text in cx.query.all("fixed_ips") {
+        match text.split_once('=') {
+            Some(("ip_address", ip)) => {
+                select.filter("r.id in (select port_id from port_ips where ip = ?)", [ip.into()]);
+            }
+            Some(("ip_address_substr", part)) => {
+                let pattern = format!("%{}%", part.replace('%', ""));
+                select.filter("r.id in (select port_id from port_ips where ip like ?)", [pattern.into()]);
+            }
+            Some(("subnet_id" | "subnet", id)) => {
+                select.filter("r.id in (select port_id from port_ips where subnet_id = ?)", [id.into()]);
+            }
+            _ => return Err(invalid(format!("fixed_ips filter '{text}' is neither ip_address=... nor subnet_id=..."))),
+        }
+    }
+    for name in ["security_groups", "security_group_ids"] {
+        for group in cx.query.all(name) {
+            select.filter(
+                "r.id in (select port_id from port_security_groups where security_group_id = ?)",
+                [group.into()],
+            );
+        }
+    }
+    Ok(())
+}
+
+/// An address as asked for.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "Neutron's attributes")]
+pub struct FixedIp {
+    pub subnet_id: Option<String>,
+    pub ip_address: Option<String>,
+}
+
+/// Addresses that a guest may use besides its own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "Neutron's attributes")]
+pub struct Pair {
+    pub mac_address: Option<String>,
+    pub ip_address: String,
+}
+
+/// `POST /ports`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "Neutron's attributes")]
+pub struct Create {
+    pub network_id: Option<String>,
+    pub name: Option<String>,
+    pub description: Option<String>,
+    #[serde(default, deserialize_with = "flag")]
+    pub admin_state_up: Option<bool>,
+    pub mac_address: Option<String>,
+    pub fixed_ips: Option<Vec<FixedIp>>,
+    pub device_id: Option<String>,
+    pub device_owner: Option<String>,
+    pub security_groups: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "flag")]
+    pub port_security_enabled: Option<bool>,
+    pub allowed_address_pairs: Option<Vec<Pair>>,
+    #[serde(rename = "binding:host_id")]
+    pub host: Option<String>,
+    #[serde(rename = "binding:vnic_type")]
+    pub vnic_type: Option<String>,
+    #[serde(rename = "binding:profile")]
+    pub profile: Option<serde_json::Map<String, Value>>,
+    pub project_id: Option<String>,
+    pub tenant_id: Option<String>,
+}
+
+/// `PUT /ports/{id}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "Neutron's attributes")]
+pub struct Update {
+    pub name: Option<String>,
+    pub description: Option<String>,
+    #[serde(default, deserialize_with = "flag")]
+    pub admin_state_up: Option<bool>,
+    pub mac_address: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub fixed_ips: Option<Option<Vec<FixedIp>>>,
+    pub device_id: Option<String>,
+    pub device_owner: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub security_groups: Option<Option<Vec<String>>>,
+    #[serde(default, deserialize_with = "flag")]
+    pub port_security_enabled: Option<bool>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub allowed_address_pairs: Option<Option<Vec<Pair>>>,
+    #[serde(rename = "binding:host_id", default, deserialize_with = "nullable")]
+    pub host: Option<Option<String>>,
+    #[serde(rename = "binding:vnic_type")]
+    pub vnic_type: Option<String>,
+    #[serde(rename = "binding:profile", default, deserialize_with = "nullable")]
+    pub profile: Option<Option<serde_json::Map<String, Value>>>,
+}
+
+/// A port as the API shows it. `binding`: with the host and what its switch was told.
+pub fn shape(port: &Port, binding: bool) -> Shape {
+    let mut shape = standard(port.id.as_str(), &port.project_id, &port.description, &port.meta, &port.tags);
+    let ips: Vec<Value> =
+        port.fixed_ips.iter().map(|ip| json!({"subnet_id": ip.subnet_id, "ip_address": ip.ip})).collect();
+    let groups: Vec<&str> = port.security_groups.iter().map(|id| id.as_str()).collect();
+    shape.insert("name".into(), port.name.as_str().into());
+    shape.insert("network_id".into(), port.network_id.as_str().into());
+    shape.insert("admin_state_up".into(), port.admin_state_up.into());
+    shape.insert("status".into(), port.status.as_str().into());
+    shape.insert("mac_address".into(), port.mac.to_string().into());
+    shape.insert("device_id".into(), port.device_id.as_str().into());
+    shape.insert("device_owner".into(), port.device_owner.as_str().into());
+    shape.insert("fixed_ips".into(), ips.into());
+    shape.insert("security_groups".into(), groups.into());
+    shape.insert("port_security_enabled".into(), port.port_security_enabled.into());
+    shape.insert("allowed_address_pairs".into(), json!(port.allowed_address_pairs));
+    shape.insert("binding:vnic_type".into(), port.vnic_type.as_str().into());
+    if binding {
+        let bound = !port.host.is_empty();
+        let details =
+            if bound { json!({"port_filter": true, "connectivity": "l2", "bridge_name": "br-int"}) } else { json!({}) };
+        shape.insert("binding:host_id".into(), port.host.as_str().into());
+        shape.insert("binding:profile".into(), port.binding_profile.clone());
+        shape.insert("binding:vif_type".into(), if bound { "ovs" } else { "unbound" }.into());
+        shape.insert("binding:vif_details".into(), details);
+    }
+    shape
+}

@@ -1,0 +1,120 @@
+//! Every operation of the service.
+
+use web::{
+    Access::{Public, Rule},
+    Route, handler,
+};
+
+use crate::{
+    agents, extensions, floating_ips::api as floating_ips, networks::api as networks, ports::api as ports, quotas,
+    routers::api as routers, security_group_rules::api as rules, security_groups::api as groups,
+    subnets::api as subnets, tags, versions,
+};
+
+/// Method, path, rule, handler.
+pub const ROUTES: &[Route] = &[
+    Route::get("/", Public, handler!(versions::list)),
+    Route::get("/v2.0", Public, handler!(versions::show)),
+    Route::get("/v2.0/extensions", Rule("get_extension"), handler!(extensions::list)),
+    Route::get("/v2.0/extensions/{alias}", Rule("get_extension"), handler!(extensions::show)),
+    // networks
+    Route::get("/v2.0/networks", Rule("get_network"), handler!(networks::list)),
+    Route::get("/v2.0/networks/{id}", Rule("get_network"), handler!(networks::show)),
+    Route::post("/v2.0/networks", Rule("create_network"), handler!(networks::create)),
+    Route::put("/v2.0/networks/{id}", Rule("update_network"), handler!(networks::update)),
+    Route::delete("/v2.0/networks/{id}", Rule("delete_network"), handler!(networks::delete)),
+    // subnets
+    Route::get("/v2.0/subnets", Rule("get_subnet"), handler!(subnets::list)),
+    Route::get("/v2.0/subnets/{id}", Rule("get_subnet"), handler!(subnets::show)),
+    Route::post("/v2.0/subnets", Rule("create_subnet"), handler!(subnets::create)),
+    Route::put("/v2.0/subnets/{id}", Rule("update_subnet"), handler!(subnets::update)),
+    Route::delete("/v2.0/subnets/{id}", Rule("delete_subnet"), handler!(subnets::delete)),
+    // ports
+    Route::get("/v2.0/ports", Rule("get_port"), handler!(ports::list)),
+    Route::get("/v2.0/ports/{id}", Rule("get_port"), handler!(ports::show)),
+    Route::post("/v2.0/ports", Rule("create_port"), handler!(ports::create)),
+    Route::put("/v2.0/ports/{id}", Rule("update_port"), handler!(ports::update)),
+    Route::delete("/v2.0/ports/{id}", Rule("delete_port"), handler!(ports::delete)),
+    // routers
+    Route::get("/v2.0/routers", Rule("get_router"), handler!(routers::list)),
+    Route::get("/v2.0/routers/{id}", Rule("get_router"), handler!(routers::show)),
+    Route::post("/v2.0/routers", Rule("create_router"), handler!(routers::create)),
+    Route::put("/v2.0/routers/{id}", Rule("update_router"), handler!(routers::update)),
+    Route::delete("/v2.0/routers/{id}", Rule("delete_router"), handler!(routers::delete)),
+    Route::put(
+        "/v2.0/routers/{id}/add_router_interface",
+        Rule("add_router_interface"),
+        handler!(routers::add_interface),
+    ),
+    Route::put(
+        "/v2.0/routers/{id}/remove_router_interface",
+        Rule("remove_router_interface"),
+        handler!(routers::remove_interface),
+    ),
+    // floatingips
+    Route::get("/v2.0/floatingips", Rule("get_floatingip"), handler!(floating_ips::list)),
+    Route::get("/v2.0/floatingips/{id}", Rule("get_floatingip"), handler!(floating_ips::show)),
+    Route::post("/v2.0/floatingips", Rule("create_floatingip"), handler!(floating_ips::create)),
+    Route::put("/v2.0/floatingips/{id}", Rule("update_floatingip"), handler!(floating_ips::update)),
+    Route::delete("/v2.0/floatingips/{id}", Rule("delete_floatingip"), handler!(floating_ips::delete)),
+    // security-groups
+    Route::get("/v2.0/security-groups", Rule("get_security_group"), handler!(groups::list)),
+    Route::get("/v2.0/security-groups/{id}", Rule("get_security_group"), handler!(groups::show)),
+    Route::post("/v2.0/security-groups", Rule("create_security_group"), handler!(groups::create)),
+    Route::put("/v2.0/security-groups/{id}", Rule("update_security_group"), handler!(groups::update)),
+    Route::delete("/v2.0/security-groups/{id}", Rule("delete_security_group"), handler!(groups::delete)),
+    // security-group-rules
+    Route::get("/v2.0/security-group-rules", Rule("get_security_group_rule"), handler!(rules::list)),
+    Route::get("/v2.0/security-group-rules/{id}", Rule("get_security_group_rule"), handler!(rules::show)),
+    Route::post("/v2.0/security-group-rules", Rule("create_security_group_rule"), handler!(rules::create)),
+    Route::delete("/v2.0/security-group-rules/{id}", Rule("delete_security_group_rule"), handler!(rules::delete)),
+    // quotas
+    Route::get("/v2.0/quotas", Rule("list_quotas"), handler!(quotas::list)),
+    Route::get("/v2.0/quotas/{project_id}", Rule("get_quota"), handler!(quotas::show)),
+    Route::get("/v2.0/quotas/{project_id}/default", Rule("get_quota"), handler!(quotas::show_default)),
+    Route::get("/v2.0/quotas/{project_id}/details", Rule("get_quota"), handler!(quotas::show_details)),
+    Route::get("/v2.0/quotas/{project_id}/details.json", Rule("get_quota"), handler!(quotas::show_details)),
+    Route::put("/v2.0/quotas/{project_id}", Rule("update_quota"), handler!(quotas::update)),
+    Route::delete("/v2.0/quotas/{project_id}", Rule("delete_quota"), handler!(quotas::delete)),
+    // where the network runs
+    Route::get("/v2.0/agents", Rule("get_agent"), handler!(agents::list)),
+    Route::get("/v2.0/agents/{id}", Rule("get_agent"), handler!(agents::show)),
+    Route::get("/v2.0/availability_zones", Rule("get_availability_zone"), handler!(agents::list_zones)),
+    // tags
+    Route::get("/v2.0/networks/{id}/tags", Rule("get_networks_tags"), handler!(tags::list)),
+    Route::put("/v2.0/networks/{id}/tags", Rule("update_networks_tags"), handler!(tags::replace)),
+    Route::delete("/v2.0/networks/{id}/tags", Rule("delete_networks_tags"), handler!(tags::clear)),
+    Route::get("/v2.0/networks/{id}/tags/{tag}", Rule("get_networks_tags"), handler!(tags::show)),
+    Route::put("/v2.0/networks/{id}/tags/{tag}", Rule("update_networks_tags"), handler!(tags::add)),
+    Route::delete("/v2.0/networks/{id}/tags/{tag}", Rule("delete_networks_tags"), handler!(tags::remove)),
+    Route::get("/v2.0/subnets/{id}/tags", Rule("get_subnets_tags"), handler!(tags::list)),
+    Route::put("/v2.0/subnets/{id}/tags", Rule("update_subnets_tags"), handler!(tags::replace)),
+    Route::delete("/v2.0/subnets/{id}/tags", Rule("delete_subnets_tags"), handler!(tags::clear)),
+    Route::get("/v2.0/subnets/{id}/tags/{tag}", Rule("get_subnets_tags"), handler!(tags::show)),
+    Route::put("/v2.0/subnets/{id}/tags/{tag}", Rule("update_subnets_tags"), handler!(tags::add)),
+    Route::delete("/v2.0/subnets/{id}/tags/{tag}", Rule("delete_subnets_tags"), handler!(tags::remove)),
+    Route::get("/v2.0/ports/{id}/tags", Rule("get_ports_tags"), handler!(tags::list)),
+    Route::put("/v2.0/ports/{id}/tags", Rule("update_ports_tags"), handler!(tags::replace)),
+    Route::delete("/v2.0/ports/{id}/tags", Rule("delete_ports_tags"), handler!(tags::clear)),
+    Route::get("/v2.0/ports/{id}/tags/{tag}", Rule("get_ports_tags"), handler!(tags::show)),
+    Route::put("/v2.0/ports/{id}/tags/{tag}", Rule("update_ports_tags"), handler!(tags::add)),
+    Route::delete("/v2.0/ports/{id}/tags/{tag}", Rule("delete_ports_tags"), handler!(tags::remove)),
+    Route::get("/v2.0/routers/{id}/tags", Rule("get_routers_tags"), handler!(tags::list)),
+    Route::put("/v2.0/routers/{id}/tags", Rule("update_routers_tags"), handler!(tags::replace)),
+    Route::delete("/v2.0/routers/{id}/tags", Rule("delete_routers_tags"), handler!(tags::clear)),
+    Route::get("/v2.0/routers/{id}/tags/{tag}", Rule("get_routers_tags"), handler!(tags::show)),
+    Route::put("/v2.0/routers/{id}/tags/{tag}", Rule("update_routers_tags"), handler!(tags::add)),
+    Route::delete("/v2.0/routers/{id}/tags/{tag}", Rule("delete_routers_tags"), handler!(tags::remove)),
+    Route::get("/v2.0/floatingips/{id}/tags", Rule("get_floatingips_tags"), handler!(tags::list)),
+    Route::put("/v2.0/floatingips/{id}/tags", Rule("update_floatingips_tags"), handler!(tags::replace)),
+    Route::delete("/v2.0/floatingips/{id}/tags", Rule("delete_floatingips_tags"), handler!(tags::clear)),
+    Route::get("/v2.0/floatingips/{id}/tags/{tag}", Rule("get_floatingips_tags"), handler!(tags::show)),
+    Route::put("/v2.0/floatingips/{id}/tags/{tag}", Rule("update_floatingips_tags"), handler!(tags::add)),
+    Route::delete("/v2.0/floatingips/{id}/tags/{tag}", Rule("delete_floatingips_tags"), handler!(tags::remove)),
+    Route::get("/v2.0/security-groups/{id}/tags", Rule("get_security_groups_tags"), handler!(tags::list)),
+    Route::put("/v2.0/security-groups/{id}/tags", Rule("update_security_groups_tags"), handler!(tags::replace)),
+    Route::delete("/v2.0/security-groups/{id}/tags", Rule("delete_security_groups_tags"), handler!(tags::clear)),
+    Route::get("/v2.0/security-groups/{id}/tags/{tag}", Rule("get_security_groups_tags"), handler!(tags::show)),
+    Route::put("/v2.0/security-groups/{id}/tags/{tag}", Rule("update_security_groups_tags"), handler!(tags::add)),
+    Route::delete("/v2.0/security-groups/{id}/tags/{tag}", Rule("delete_security_groups_tags"), handler!(tags::remove)),
+];

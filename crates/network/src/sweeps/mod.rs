@@ -1,0 +1,3 @@
+//! Periodic reconcilers of whole tables.
+
+pub mod northbound;
