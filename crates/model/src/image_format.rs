@@ -283,7 +283,8 @@ mod tests {
             head[160..176].copy_from_slice(&data_file);
             head
         };
-        let table: Vec<(&str, Vec<u8>, Result<Option<u64>, Refusal>)> = vec![
+        type Case = (&'static str, Vec<u8>, Result<Option<u64>, Refusal>);
+        let table: Vec<Case> = vec![
             ("plain version 3", qcow2(), Ok(Some(1 << 30))),
             ("plain version 2", version2, Ok(Some(1 << 30))),
             ("backing file", backed, Err(Refusal::BackingFile)),
@@ -317,7 +318,7 @@ mod tests {
             head
         };
         let boot_sector = at(510, b"\x55\xaa");
-        let table: Vec<(DiskFormat, Vec<u8>, Result<(), &str>)> = vec![
+        let table: [(DiskFormat, Vec<u8>, Result<(), &str>); 11] = [
             (DiskFormat::Raw, boot_sector.clone(), Ok(())),
             (DiskFormat::Raw, vec![], Ok(())),
             (DiskFormat::Qcow2, boot_sector, Err("raw")),

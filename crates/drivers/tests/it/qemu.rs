@@ -306,6 +306,17 @@ async fn a_process_number_that_means_another_process_by_now_is_not_touched() {
 }
 
 #[tokio::test]
+async fn folders_without_a_guest_do_not_disturb_adoption() {
+    let Some(folder) = Folder::new() else { return };
+    let never_started = folder.guest(&ServerId::random());
+    let foreign = folder.path().join("guests/lost+found");
+    std::fs::create_dir_all(never_started.join("run")).unwrap();
+    std::fs::create_dir_all(&foreign).unwrap();
+    assert_eq!(folder.driver().await.adopt().await.unwrap(), vec![]);
+    assert!(!never_started.exists() && foreign.exists());
+}
+
+#[tokio::test]
 async fn a_call_whose_caller_gives_up_ends_all_the_same() {
     let Some(folder) = Folder::new() else { return };
     let driver = folder.driver().await;

@@ -212,7 +212,14 @@ impl Guest {
 
     /// Takes over what an earlier agent left in this guest's directory.
     pub async fn adopt(self: &Arc<Self>) {
-        let Some(mut record) = Record::read(&self.paths.record()) else { return };
+        let Some(mut record) = Record::read(&self.paths.record()) else {
+            if !self.paths.record().exists()
+                && let Err(error) = self.remove_files().await
+            {
+                tracing::warn!(id = %self.id, %error, "folder of a guest that was never started");
+            }
+            return;
+        };
         let mark = command_line::guest_name(self.id.as_str());
         let mut contact = None;
         let mut process = record.pid.and_then(|pid| Process::adopt(pid, &mark));
@@ -267,6 +274,22 @@ impl Guest {
             return Ok(());
         }
         Err(HypervisorError::Timeout { what: format!("killing QEMU of guest {}", self.id), after: KILL_TIME_MAX })
+    }
+
+    /// Takes the power away and removes every file.
+    pub async fn remove(&self) -> Result<()> {
+        self.stop().await?;
+        self.remove_files().await
+    }
+
+    async fn remove_files(&self) -> Result<()> {
+        let directory = self.paths.directory().to_owned();
+        let what = format!("remove {}", directory.display());
+        let gone = blocking(move || match fs::remove_dir_all(directory) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        });
+        gone.await.map_err(HypervisorError::io(what))
     }
 
     /// Asks the guest's system to power off and takes the power away when the grace is over.

@@ -3,17 +3,17 @@
 //! | file | holds |
 //! |---|---|
 //! | this | [`QemuHypervisor`]: opening, the guests by id, one call at a time for each |
-//! | [`guest`] | one guest's life: start, watch, end, adopt |
-//! | [`command_line`] | QEMU's arguments as a pure function of the spec |
-//! | [`qmp`] | the control channel |
-//! | [`process`] | spawning, proving, waiting, killing |
-//! | [`record`] | what is kept on disk for the next agent |
-//! | [`paths`] | where a guest's files are, and who may write them |
-//! | [`console`] | the serial log: its end, its size |
-//! | [`hotplug`] | NICs in and out of a running guest |
-//! | [`tap`] | opening taps for QEMU, which may not |
-//! | [`probe`] | version, and which accelerator works |
-//! | [`user`], [`cgroup`] | the user and the control group of guests |
+//! | `guest` | one guest's life: start, watch, end, adopt |
+//! | `command_line` | QEMU's arguments as a pure function of the spec |
+//! | `qmp` | the control channel |
+//! | `process` | spawning, proving, waiting, killing |
+//! | `record` | what is kept on disk for the next agent |
+//! | `paths` | where a guest's files are, and who may write them |
+//! | `console` | the serial log: its end, its size |
+//! | `hotplug` | NICs in and out of a running guest |
+//! | `tap` | opening taps for QEMU, which may not |
+//! | `probe` | version, and which accelerator works |
+//! | `user`, `cgroup` | the user and the control group of guests |
 //!
 //! Works with QEMU 7.2 (Debian 12) to 10 (Debian 13).
 
@@ -105,12 +105,14 @@ pub struct QemuHypervisor {
     config: QemuConfig,
     capabilities: Capabilities,
     shared: Arc<Shared>,
-    guests: Mutex<HashMap<ServerId, Entry>>,
+    guests: Arc<Mutex<Guests>>,
     // Nobody else may use the directory while this is open.
     _lock: File,
     // Ends the monitors when the driver goes; guests run on.
     _closing: DropGuard,
 }
+
+type Guests = HashMap<ServerId, Entry>;
 
 /// A guest and the right to do something with it.
 #[derive(Clone)]
@@ -162,7 +164,7 @@ impl QemuHypervisor {
             capabilities: capabilities(version, found, uefi.is_some(), &config, run_as, isolation),
             config,
             shared: Arc::new(shared),
-            guests: Mutex::default(),
+            guests: Arc::default(),
             _lock: lock,
             _closing: closed.drop_guard(),
         })
@@ -212,26 +214,21 @@ impl QemuHypervisor {
         .await
     }
 
-    fn map(&self) -> MutexGuard<'_, HashMap<ServerId, Entry>> {
-        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    fn map(&self) -> MutexGuard<'_, Guests> {
+        lock(&self.guests)
     }
 
     async fn remove(&self, id: &ServerId) -> Result<()> {
         // Also a guest that nobody has adopted has its entry, and so its turn.
         let Some((guest, turn)) = self.turn(id, true).await? else { return Ok(()) };
-        let directory = guest.paths().directory().to_owned();
+        let (guests, id) = (self.guests.clone(), id.clone());
         to_its_end(turn, async move {
-            guest.stop().await?;
-            let what = format!("remove {}", directory.display());
-            let gone = blocking(move || match fs::remove_dir_all(directory) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            });
-            gone.await.map_err(HypervisorError::io(what))
+            guest.remove().await?;
+            // Before the turn ends: who waits for it must find that this entry is no more.
+            lock(&guests).remove(&id);
+            Ok(())
         })
-        .await?;
-        self.map().remove(id);
-        Ok(())
+        .await
     }
 }
 
@@ -350,6 +347,10 @@ async fn to_its_end<T: Send + 'static>(
     task.await.map_err(|error| HypervisorError::Channel(error.to_string()))?
 }
 
+fn lock(guests: &Mutex<Guests>) -> MutexGuard<'_, Guests> {
+    guests.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn not_running(id: &ServerId) -> HypervisorError {
     HypervisorError::NotRunning { id: id.clone() }
 }
@@ -408,7 +409,7 @@ fn directories(root: &Path) -> io::Result<Vec<String>> {
     for entry in fs::read_dir(root)? {
         let entry = entry?;
         if entry.file_type()?.is_dir() {
-            names.extend(entry.file_name().into_string().ok());
+            names.extend(entry.file_name().into_string().ok().filter(|name| crate::is_file_name(name)));
         }
     }
     Ok(names)

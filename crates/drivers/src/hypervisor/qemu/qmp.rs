@@ -210,9 +210,8 @@ impl Qmp {
         }
     }
 
-    /// Gives QEMU a descriptor under a name, for a later command to use.
+    /// Gives QEMU a descriptor under a name, for a later command to use. One that it holds under that name is closed.
     pub async fn hand_over(&self, name: &str, descriptor: &OwnedFd) -> Result<(), QmpError> {
-        // Left over from an attempt that was broken off: QEMU closes it.
         self.call("getfd", json!({ "fdname": name }), Some(descriptor.as_fd()), COMMAND_TIME_MAX).await?;
         Ok(())
     }
