@@ -1,7 +1,7 @@
 //! The flow of an image: it waits for the end, and for uploads that nobody carries on.
 //!
 //! ```text
-//! rest ──upload unheard of──> clear ──> rest        rest ──deleted──> remove ──> done
+//! rest ──upload unheard of──> clear ──> rest        rest ──deleted──> remove ──> forget ──> done
 //! ```
 //!
 //! Data arrives in the request that brings it (`data`), not in a step; what a step is for is what remains when that
@@ -22,6 +22,9 @@ pub(crate) const FIRST: &str = "rest";
 /// Removing files takes a moment; a disk that refuses is looked at again after that long.
 const REMOVE_WITHIN: Duration = Duration::from_secs(600);
 
+/// How long a deleted image's row stays: clients delete what they list, and go on from the last image they were shown.
+const REMEMBERED: Duration = Duration::from_secs(3600);
+
 const STEPS: &[StepInfo] = &[
     StepInfo::new(
         "rest",
@@ -29,7 +32,8 @@ const STEPS: &[StepInfo] = &[
         &["clear", "remove"],
     ),
     StepInfo::new("clear", "removes the files that no row and no upload needs", &["rest"]),
-    StepInfo::new("remove", "removes all files, then the row", &[DONE]),
+    StepInfo::new("remove", "removes all files", &["forget"]),
+    StepInfo::new("forget", "removes the row, once no list can have its id for a marker any more", &[DONE]),
 ];
 
 /// The machine.
@@ -51,6 +55,7 @@ impl Machine for Images {
                 "rest" => rest(cx, &id).await,
                 "clear" => self.clear(cx, &id).await,
                 "remove" => self.remove(cx, &id).await,
+                "forget" => self.forget(cx, &id).await,
                 other => Err(Error::internal("running an image's flow", format!("no step {other}"))),
             }
         })
@@ -102,6 +107,18 @@ impl Images {
     }
 
     async fn remove(&self, cx: &StepCx, id: &ImageId) -> Result<Done> {
+        self.0.files.remove_all(id).await?;
+        cx.go(Next::step("forget").clear_deadline()).await
+    }
+
+    async fn forget(&self, cx: &StepCx, id: &ImageId) -> Result<Done> {
+        if let Some(image) = read(cx, id).await? {
+            let left = REMEMBERED.saturating_sub(cx.now().since(image.updated_at));
+            if !left.is_zero() {
+                return cx.go(Next::wait("lists may still go on from it").for_(left)).await;
+            }
+        }
+        // Once more: an upload may have made its file just after they were removed, and died.
         self.0.files.remove_all(id).await?;
         let mut tx = cx.begin().await?;
         images::remove(&mut tx, id).await?;

@@ -315,7 +315,8 @@ mod tests {
     fn patches() {
         let one = |op, name: &str| Ok(vec![Change { op, name: name.to_owned() }]);
         let bad = || Err(ErrorKind::BadRequest);
-        let table: Vec<(&str, &str, Result<Vec<Change>, ErrorKind>)> = vec![
+        type Expected = Result<Vec<Change>, ErrorKind>;
+        let table: Vec<(&str, &str, Expected)> = vec![
             (PATCH_2_1, r#"[{"op": "replace", "path": "/name", "value": "x"}]"#, one(Op::Replace(json!("x")), "name")),
             (PATCH_2_1, r#"[{"op": "add", "path": "/a~1b~0c", "value": "x"}]"#, one(Op::Add(json!("x")), "a/b~c")),
             (PATCH_2_1, r#"[{"op": "remove", "path": "/name"}]"#, one(Op::Remove, "name")),

@@ -49,7 +49,7 @@ async fn upload_and_download() {
             (&image["os_hash_algo"], &image["os_hash_value"]),
             (&json!("sha512"), &json!(hex::encode(Sha512::digest(&content))))
         );
-        let row = images::get(&mut *world.db.read().await.unwrap(), &id.as_str().into()).await.unwrap().unwrap();
+        let row = images::get(&mut world.db.read().await.unwrap(), &id.as_str().into()).await.unwrap().unwrap();
         assert_eq!(row.sha256, Some(hex::encode(Sha256::digest(&content))));
         assert_eq!(std::fs::read(world.path(&row.file.unwrap())).unwrap(), content);
         let data = file(&blue, &id).await.expect(200);

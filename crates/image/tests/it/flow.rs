@@ -151,7 +151,7 @@ impl Play for Dead {
 
     fn check<'a>(&'a self, db: &'a Db, rest: Rest) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
-            let image = images::get(&mut *db.read().await.unwrap(), &ImageId::new(ID)).await.unwrap();
+            let image = images::get(&mut db.read().await.unwrap(), &ImageId::new(ID)).await.unwrap();
             let files = std::fs::read_dir(self.image()).map_or(0, Iterator::count);
             let found = (image.map(|image| image.status), files);
             let wanted = match rest {

@@ -1,5 +1,7 @@
 //! Records: versions, schemas, create, show, update, delete, tags.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use http::Method;
 use serde_json::{Value, json};
@@ -161,6 +163,13 @@ async fn delete() {
         world.engine.settle().await.unwrap();
         assert_eq!(world.files(), Vec::<String>::new());
         assert!(!world.path(&id).exists());
+        // A list may go on from it; and then it is forgotten.
+        let rest = format!("/image/v2/images?marker={id}");
+        blue.get(&rest).await.expect(200);
+        show(&blue, &id).await.expect(404);
+        world.db.clock().advance(Duration::from_secs(3600));
+        world.engine.settle().await.unwrap();
+        blue.get(&rest).await.expect(400);
         assert_eq!(world.db.flow(&id).await.unwrap(), None);
         assert_eq!(world.doctor().await, Vec::<String>::new());
     })
