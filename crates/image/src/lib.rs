@@ -22,6 +22,7 @@
 //! - Whoever may not see an image is told that there is none.
 
 mod data;
+mod doctor;
 mod image;
 mod info;
 mod member;
@@ -34,7 +35,7 @@ mod versions;
 use std::{io, path::PathBuf, sync::Arc};
 
 use data::Files;
-pub use data::doctor::doctor;
+pub use doctor::doctor;
 
 /// What the handlers and the flow share.
 pub struct State {

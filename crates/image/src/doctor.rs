@@ -8,8 +8,10 @@ use store::{
     images::{self, Placement, Status},
 };
 
-use super::files::{Observed, generation_of};
-use crate::State;
+use crate::{
+    State,
+    data::{Observed, generation_of},
+};
 
 /// What rows and files disagree about: files without rows, rows without files, wrong sizes, quota that differs.
 ///
