@@ -27,7 +27,10 @@ impl Authenticator for FakeAuth {
         Box::pin(async move {
             let parts: Vec<&str> = token.split('/').collect();
             let [user, role, project] = parts[..] else {
-                return Err(Error::unauthenticated("Unauthorized", "The request you have made requires authentication."));
+                return Err(Error::unauthenticated(
+                    "Unauthorized",
+                    "The request you have made requires authentication.",
+                ));
             };
             Ok(Caller {
                 user_id: Some(UserId::new(format!("user-{user}"))),
