@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn public_keys() {
         // `ssh-keygen -l -E md5` says the same.
-        let good = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKGDAkOqrLM0vO4MwVkDsrWSNA/hRYwqFv5q6CoYnyVl u@h";
-        assert_eq!(fingerprint(good).unwrap().len(), 47);
+        let good = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBF60fFHDUsH8EdPhQOg2PwBKf8G5Nejvu46BROCKZmH u@h";
+        assert_eq!(fingerprint(good).unwrap(), "44:47:a1:5f:c3:dc:fa:40:8c:6a:9d:7b:af:3b:f4:c5");
         assert_eq!(fingerprint(&format!("{good}\n")).unwrap(), fingerprint(good).unwrap());
         let zeros = format!("ssh-rsa {} u@h", "A".repeat(2048));
         let two_lines = format!("{good}\ncommand=\"x\" {good}");
@@ -134,17 +134,24 @@ mod tests {
             &zeros,
             &two_lines,
             &good.replace("ssh-ed25519 ", "ssh-rsa "),
-            &good.replace("nyVl", "nyVlAAAA"),
+            &good.replace("KZmH", "KZmHAAAA"),
             &good[..40],
         ] {
             assert!(fingerprint(bad).is_err(), "{bad}");
         }
     }
 
+    /// Of a private key that `ssh-keygen -y` and paramiko have read.
+    const PRIVATE_SHA256: &str = "325b08d698879788104b88d07de78aa5b5a328816290d399e6c75638c4f2b2c0";
+
     #[test]
     fn pairs() {
         let pair = encode(&[7; 32], 42).unwrap();
-        insta::assert_snapshot!(format!("{}\n{}", pair.public_key, pair.private_key));
+        assert_eq!(
+            pair.public_key,
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOpKbGPinFIKvvVQexMuxfmVR3auvr57kkIe6mkURtIs Generated-by-Nova"
+        );
+        assert_eq!(hex::encode(<sha2::Sha256 as sha2::Digest>::digest(&pair.private_key)), PRIVATE_SHA256);
         assert!(fingerprint(&pair.public_key).is_ok());
         let (one, other) = (generate().unwrap(), generate().unwrap());
         assert_ne!(one.private_key, other.private_key);
