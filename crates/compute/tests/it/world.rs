@@ -1,7 +1,11 @@
 //! A cloud without guests: the compute service and its flows, agents with fake drivers, and a stand-in for the network
 //! service's flows.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use drivers::{
     disk::fake::FakeDisks,
@@ -28,6 +32,9 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 /// The image that every server boots from.
 const IMAGE: &[u8] = &[0x55; 4096];
+
+/// How long a test waits for what takes milliseconds: machines are busy.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A task that ends when asked.
 struct Running {
@@ -173,7 +180,8 @@ impl World {
     /// Waits for a status with nothing under way; what the server looks like then.
     pub async fn status(&self, id: &str, status: &str) -> Value {
         let mut last = Value::Null;
-        for _ in 0..2000 {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
             last = self.show(id).await;
             if last["status"] == status && last["OS-EXT-STS:task_state"].is_null() {
                 return last;
@@ -197,7 +205,8 @@ impl World {
 
     /// Waits as a client does: by asking again.
     pub async fn until(&self, what: &str, holds: impl AsyncFn() -> bool) {
-        for _ in 0..2000 {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
             if holds().await {
                 return;
             }
