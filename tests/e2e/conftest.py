@@ -134,9 +134,11 @@ class Tenant:
         return group
 
     def server(self, network, groups=(), wait=True, **more):
+        if groups:
+            more["security_groups"] = [{"name": group.name} for group in groups]
         server = self.api.compute.create_server(
             name=more.pop("name", self.name), image_id=self.cloud.image.id, flavor_id="42", key_name=self.key.name,
-            networks=more.pop("networks", None) or [{"uuid": network.id}], security_groups=[{"name": g.name} for g in groups] or None, **more)
+            networks=more.pop("networks", None) or [{"uuid": network.id}], **more)
         return self.active(server) if wait else server
 
     def active(self, server):

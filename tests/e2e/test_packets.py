@@ -44,7 +44,7 @@ def test_guests_of_one_network_meet_and_snat_leads_outside(tenant, cloud):
     tenant.reachable(other, through=address)
     with socket.create_server(("172.24.4.1", 7777)) as listener:
         listener.settimeout(20)
-        tenant.ssh(other, "echo probe | nc -w 2 172.24.4.1 7777", check=False, through=address)
+        tenant.ssh(other, "echo probe | timeout 3 nc 172.24.4.1 7777", check=False, through=address)
         connection, peer = listener.accept()
         with connection:
             assert connection.recv(5) == b"probe"
