@@ -291,6 +291,8 @@ pub async fn associate(
         .execute(&mut **tx)
         .await
         .map_err(crate::Error::from)?;
+    // The guest's metadata names its floating IP.
+    flows::wake(tx, &port.device_id);
     Ok(rows::touch(tx, Table::FloatingIps, floating_ip.id.as_str()).await?)
 }
 
@@ -339,6 +341,13 @@ async fn router_between(conn: &mut Conn, subnet: &SubnetId, external: &NetworkId
 
 /// Leads a floating IP nowhere.
 pub async fn disassociate(tx: &mut Tx, id: &FloatingIpId) -> Result<()> {
+    let device = query("select p.device_id from floating_ips f join ports p on p.id = f.port_id where f.id = $1")
+        .bind(id.as_str())
+        .fetch_optional(&mut **tx)
+        .await?;
+    if let Some(row) = device {
+        flows::wake(tx, row.text("device_id")?);
+    }
     query("update floating_ips set port_id = null, fixed_ip = null, router_id = null, status = 'DOWN' where id = $1")
         .bind(id.as_str())
         .execute(&mut **tx)

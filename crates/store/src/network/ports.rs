@@ -514,6 +514,8 @@ pub async fn set_addresses(tx: &mut Tx, port: &Port, requested: &[RequestedIp]) 
     for gone in port.fixed_ips.iter().filter(|ip| !chosen.contains(ip)) {
         floating_ips::disassociate_address(tx, &port.id, gone.ip).await?;
     }
+    // A server's guest is told its addresses.
+    flows::wake(tx, &port.device_id);
     Ok(touch(tx, port).await?)
 }
 
@@ -524,6 +526,8 @@ pub async fn set_addresses(tx: &mut Tx, port: &Port, requested: &[RequestedIp]) 
 pub async fn set_security_groups(tx: &mut Tx, port: &Port, groups: &[SecurityGroupId]) -> Result<(), Error> {
     security_groups::expect_all(tx, groups).await?;
     set_groups(tx, &port.id, groups).await?;
+    // A server's guest is told what groups it has.
+    flows::wake(tx, &port.device_id);
     Ok(touch(tx, port).await?)
 }
 
@@ -575,9 +579,9 @@ pub async fn delete(tx: &mut Tx, id: &PortId) -> Result<()> {
     set_groups(tx, id, &[]).await?;
     floating_ips::disassociate_port(tx, id).await?;
     release(tx, &port.project_id, "port", quota_of(&port.device_owner)).await?;
-    if port.is_of_router() {
-        flows::wake(tx, &port.device_id);
-    } else if port.device_owner == OWNER_FLOATING_IP {
+    // A router's flow realizes it; a server's has it unplugged.
+    flows::wake(tx, &port.device_id);
+    if port.device_owner == OWNER_FLOATING_IP {
         rows::purge(tx, Table::Ports, id.as_str()).await?;
     }
     Ok(())
