@@ -49,13 +49,7 @@ async fn rows(state: &State) -> Result<Vec<Finding>> {
 }
 
 /// The database against one host.
-async fn compare(
-    state: &State,
-    id: &HostId,
-    name: &str,
-    inventory: &Inventory,
-    fix: bool,
-) -> Result<Vec<Finding>> {
+async fn compare(state: &State, id: &HostId, name: &str, inventory: &Inventory, fix: bool) -> Result<Vec<Finding>> {
     let own = servers::on_host(&mut *state.db.read().await?, id).await?;
     let held: HashMap<&str, i64> =
         inventory.holdings.iter().filter(|h| !h.removed).map(|h| (h.server_id.as_str(), h.generation)).collect();
@@ -63,7 +57,11 @@ async fn compare(
     for server in &own {
         let settled = logic::progress(server) == logic::Progress::Settled && !logic::must_leave_host(server);
         if settled && held.get(server.id.as_str()).copied() != Some(server.told_generation) {
-            findings.push(Finding::new("server", server.id.as_str(), format!("host {name} does not have it as it was told")));
+            findings.push(Finding::new(
+                "server",
+                server.id.as_str(),
+                format!("host {name} does not have it as it was told"),
+            ));
             if fix {
                 let spec = crate::hosts::spec(state, server).await?;
                 send(state, id, Command::Ensure(Box::new(spec))).await?;
@@ -102,7 +100,7 @@ fn kind(kind: FoundKind) -> &'static str {
         FoundKind::Guest => "process",
         FoundKind::Port => "tap",
         FoundKind::MetadataNamespace => "namespace",
-        FoundKind::ServerFiles | FoundKind::BaseImage => "file",
+        FoundKind::ServerFiles | FoundKind::BaseImage | FoundKind::StrayFile => "file",
         FoundKind::StrayDevice => "device",
         FoundKind::Unspecified => "thing",
     }
