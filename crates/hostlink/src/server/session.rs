@@ -5,15 +5,11 @@
 //!                                                          └── silence, error, newer connection, shutdown ──┘
 //! ```
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use futures_util::{
-    StreamExt,
-    future::BoxFuture,
-    stream::{FuturesUnordered, Stream},
-};
+use futures_util::{StreamExt, future::BoxFuture, stream::Stream};
 use model::{Error, Result, id::HostId};
-use tokio::time::timeout;
+use tokio::{task::JoinSet, time::timeout};
 use tonic::Status;
 
 use super::{ControlPlane, Hub, hub::Connection};
@@ -60,7 +56,7 @@ impl Session {
         self.push(to_agent::Message::Welcome(Welcome { heartbeat_seconds })).await?;
         let commands = {
             let _presence = self.connection.presence.lock().await;
-            self.within_deadline(self.control.host_joined(&self.host, hello)).await?
+            within(self.hub.limits().callback, self.control.host_joined(&self.host, hello)).await?
         };
         for command in commands {
             self.hub.push(&self.host, &self.connection, command.into_message()).await?;
@@ -70,17 +66,23 @@ impl Session {
 
     /// Handles messages until the end, and says what ended it. Reads no further while as many reports are being
     /// handled as the limit allows: that is the back-pressure.
+    ///
+    /// Calls run as tasks of their own: one that holds the database's writer must never wait for this loop, which may
+    /// itself be waiting for another call or for the agent to read.
     async fn serve<S>(&self, mut incoming: S) -> &'static str
     where
         S: Stream<Item = Result<FromAgent, Status>> + Unpin,
     {
-        let mut reports = FuturesUnordered::new();
+        let mut calls = JoinSet::new();
         loop {
-            let may_read = reports.len() < self.hub.limits().reports_in_flight;
+            let may_read = calls.len() < self.hub.limits().reports_in_flight;
             let message = tokio::select! {
                 () = self.connection.ended.cancelled() => return "replaced or shut down",
-                Some(ack) = reports.next() => {
-                    if self.push(to_agent::Message::ReportAck(ack)).await.is_err() {
+                Some(ended) = calls.join_next() => {
+                    let Ok(ack) = ended else { return "a call panicked" };
+                    if let Some(ack) = ack
+                        && self.push(to_agent::Message::ReportAck(ack)).await.is_err()
+                    {
                         return "does not read";
                     }
                     continue;
@@ -93,8 +95,12 @@ impl Session {
                 },
             };
             match message {
-                Some(from_agent::Message::Report(report)) => reports.push(self.report(report)),
-                Some(from_agent::Message::Heartbeat(heartbeat)) => self.heartbeat(heartbeat).await,
+                Some(from_agent::Message::Report(report)) => {
+                    calls.spawn(self.calls().report(report));
+                }
+                Some(from_agent::Message::Heartbeat(heartbeat)) => {
+                    calls.spawn(self.calls().heartbeat(heartbeat));
+                }
                 Some(from_agent::Message::Answer(answer)) => self.connection.answered(answer),
                 Some(from_agent::Message::Hello(_)) => return "said hello twice",
                 None => {} // A kind of message that a newer agent knows.
@@ -102,28 +108,43 @@ impl Session {
         }
     }
 
-    async fn heartbeat(&self, heartbeat: Heartbeat) {
-        let stats = heartbeat.stats.unwrap_or_default();
-        if let Err(error) = self.within_deadline(self.control.heartbeat(&self.host, stats)).await {
-            tracing::warn!(host = %self.host, ?error, "heartbeat not recorded");
-        }
-    }
-
-    async fn report(&self, report: ServerReport) -> ReportAck {
-        let outcome = self.within_deadline(self.control.server_report(&self.host, &report)).await;
-        if let Err(error) = &outcome {
-            tracing::warn!(host = %self.host, server = report.server_id, ?error, "report not accepted; it will come again");
-        }
-        ReportAck { server_id: report.server_id, sequence: report.sequence, accepted: outcome.is_ok() }
-    }
-
-    async fn within_deadline<T>(&self, call: BoxFuture<'_, Result<T>>) -> Result<T> {
-        timeout(self.hub.limits().callback, call)
-            .await
-            .unwrap_or_else(|e| Err(Error::unavailable("Timeout", "The control plane took too long.").because(e)))
+    fn calls(&self) -> Calls {
+        Calls { control: self.control.clone(), host: self.host.clone(), deadline: self.hub.limits().callback }
     }
 
     async fn push(&self, message: to_agent::Message) -> Result<()> {
         self.hub.push(&self.host, &self.connection, ToAgent { message: Some(message) }).await
     }
+}
+
+/// What a call to the control plane needs, apart from the session.
+struct Calls {
+    control: Arc<dyn ControlPlane>,
+    host: HostId,
+    deadline: Duration,
+}
+
+impl Calls {
+    /// Nothing is answered to a heartbeat.
+    async fn heartbeat(self, heartbeat: Heartbeat) -> Option<ReportAck> {
+        let stats = heartbeat.stats.unwrap_or_default();
+        if let Err(error) = within(self.deadline, self.control.heartbeat(&self.host, stats)).await {
+            tracing::warn!(host = %self.host, ?error, "heartbeat not recorded");
+        }
+        None
+    }
+
+    async fn report(self, report: ServerReport) -> Option<ReportAck> {
+        let outcome = within(self.deadline, self.control.server_report(&self.host, &report)).await;
+        if let Err(error) = &outcome {
+            tracing::warn!(host = %self.host, server = report.server_id, ?error, "report not accepted; it will come again");
+        }
+        Some(ReportAck { server_id: report.server_id, sequence: report.sequence, accepted: outcome.is_ok() })
+    }
+}
+
+async fn within<T>(deadline: Duration, call: BoxFuture<'_, Result<T>>) -> Result<T> {
+    timeout(deadline, call)
+        .await
+        .unwrap_or_else(|e| Err(Error::unavailable("Timeout", "The control plane took too long.").because(e)))
 }
