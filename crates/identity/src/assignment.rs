@@ -28,9 +28,9 @@ const LIST_MAX: u32 = 10_000;
 pub async fn list(cx: &Cx) -> Result<Reply> {
     let own = domain::own(cx);
     cx.authorize(&own.map_or_else(Target::none, |id| Target::none().with("target.domain_id", id.as_str())))?;
-    let effective = cx.query.flag("effective")?.unwrap_or(false);
-    let with_names = cx.query.flag("include_names")?.unwrap_or(false);
-    if cx.query.flag("include_subtree")?.unwrap_or(false) {
+    let effective = wire::is_asked(cx, "effective");
+    let with_names = wire::is_asked(cx, "include_names");
+    if wire::is_asked(cx, "include_subtree") {
         return Err(Error::unsupported("NotImplemented", "include_subtree is not available in this cloud."));
     }
     let mut select = filtered(cx, effective)?;

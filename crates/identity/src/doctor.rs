@@ -32,3 +32,13 @@ pub async fn doctor(db: &Db) -> Result<Vec<Finding>> {
     }
     Ok(findings)
 }
+
+/// Repairs what can be: takes away assignments of nobody or on nothing.
+///
+/// # Errors
+/// The database's.
+pub async fn repair(db: &Db) -> Result<()> {
+    let mut tx = db.begin().await?;
+    assignments::remove_dangling(&mut tx).await?;
+    Ok(tx.commit().await?)
+}

@@ -41,7 +41,7 @@ pub mod wire;
 use std::sync::Arc;
 
 pub use bootstrap::{Bootstrap, STANDARD_SERVICES, bootstrap};
-pub use doctor::doctor;
+pub use doctor::{doctor, repair};
 pub use keys::MasterKey;
 pub use password::Password;
 pub use state::State;

@@ -163,6 +163,11 @@ pub fn duplicate(what: &'static str, name: &str) -> impl FnOnce(store::Error) ->
     }
 }
 
+/// Whether a parameter asks for something: Keystone takes it for true when it is there at all, unless it says no.
+pub fn is_asked(cx: &Cx, parameter: &str) -> bool {
+    cx.query.get(parameter).is_some_and(|text| web::paging::parse_flag(text) != Some(false))
+}
+
 /// A resource as clients see it: its own attributes over those of the client, with a link to itself.
 pub fn resource(cx: &Cx, collection: &str, id: &str, extra: &Extra, own: Value) -> Value {
     let mut document = extra.clone();
