@@ -1,6 +1,6 @@
 //! Request and response shapes of routers.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use store::{
     list::{Direction, SortKey, Type},
@@ -52,6 +52,12 @@ pub struct Gateway {
     pub external_fixed_ips: Option<Vec<FixedIp>>,
 }
 
+/// A new router's gateway: `{}` means none, as `null` does.
+fn gateway_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Gateway>, D::Error> {
+    let gateway = Option::<Gateway>::deserialize(from)?;
+    Ok(gateway.filter(|g| g.network_id.is_some() || g.enable_snat.is_some() || g.external_fixed_ips.is_some()))
+}
+
 /// `POST /routers`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,6 +67,7 @@ pub struct Create {
     pub description: Option<String>,
     #[serde(default, deserialize_with = "flag")]
     pub admin_state_up: Option<bool>,
+    #[serde(default, deserialize_with = "gateway_or_none")]
     pub external_gateway_info: Option<Gateway>,
     pub project_id: Option<String>,
     pub tenant_id: Option<String>,
