@@ -1,4 +1,4 @@
-//! What `nacre doctor` looks for in identity's tables.
+//! What `nacre doctor` looks for in identity's tables, and what it can put right.
 
 use model::{Result, doctor::Finding};
 use store::{
@@ -33,12 +33,14 @@ pub async fn doctor(db: &Db) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
-/// Repairs what can be: takes away assignments of nobody or on nothing.
+/// Removes the assignments of nobody or on nothing. Keys are left alone: which of them is right, a person must say.
 ///
 /// # Errors
 /// The database's.
 pub async fn repair(db: &Db) -> Result<()> {
     let mut tx = db.begin().await?;
+    // Every server's cache of tokens hears of it.
+    tokens::next_revision(&mut tx).await?;
     assignments::remove_dangling(&mut tx).await?;
     Ok(tx.commit().await?)
 }

@@ -73,6 +73,8 @@ async fn the_doctor_finds_what_dangles() {
         let findings = identity::doctor(&cloud.db).await.unwrap();
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert_eq!(findings[0].kind, "role assignment");
+        identity::repair(&cloud.db).await.unwrap();
+        assert!(identity::doctor(&cloud.db).await.unwrap().is_empty());
     })
     .await;
 }

@@ -6,6 +6,7 @@ mod assignment;
 mod bootstrap;
 mod catalog;
 mod domain;
+mod golden;
 mod password;
 mod project;
 mod role;

@@ -1,6 +1,7 @@
 //! Table `role_assignments`: who has which role where.
 
 use model::id::{DomainId, ProjectId, RoleId, UserId};
+use sqlx::AssertSqlSafe;
 
 use super::roles::Role;
 use crate::{
@@ -202,18 +203,25 @@ pub async fn delete(tx: &mut Tx, assignment: &Assignment) -> Result<bool> {
     Ok(done.rows_affected() > 0)
 }
 
+/// That an assignment's user or target is gone.
+const DANGLES: &str = "(actor_kind = 'user' and actor_id not in (select id from users)) \
+     or (target_kind = 'project' and target_id not in (select id from projects)) \
+     or (target_kind = 'domain' and target_id not in (select id from domains))";
+
 /// For the doctor: assignments whose user or target is gone, as (actor, target kind, target, role).
 pub async fn dangling(conn: &mut Conn) -> Result<Vec<(String, String, String, String)>> {
-    let rows = query(
-        "select a.actor_id, a.target_kind, a.target_id, a.role_id from role_assignments a where \
-         (a.actor_kind = 'user' and not exists (select 1 from users u where u.id = a.actor_id)) or \
-         (a.target_kind = 'project' and not exists (select 1 from projects p where p.id = a.target_id)) or \
-         (a.target_kind = 'domain' and not exists (select 1 from domains d where d.id = a.target_id)) \
-         order by a.actor_id, a.target_id, a.role_id",
-    )
-    .fetch_all(conn)
-    .await?;
+    let sql = format!(
+        "select actor_id, target_kind, target_id, role_id from role_assignments where {DANGLES} \
+         order by actor_id, target_id, role_id"
+    );
+    let rows = query(AssertSqlSafe(sql)).fetch_all(conn).await?;
     let read =
         |row: &Row| Ok((row.text("actor_id")?, row.text("target_kind")?, row.text("target_id")?, row.text("role_id")?));
     rows.iter().map(read).collect()
+}
+
+/// Removes them.
+pub async fn remove_dangling(tx: &mut Tx) -> Result<()> {
+    query(AssertSqlSafe(format!("delete from role_assignments where {DANGLES}"))).execute(&mut **tx).await?;
+    Ok(())
 }
