@@ -4,7 +4,7 @@ STATE ?= /var/lib/nacre
 NACRE := target/release/nacre --state-dir $(STATE)
 IMAGES := build/images
 
-.PHONY: help setup demo down test check e2e image image-debian12
+.PHONY: help setup demo down test check deny e2e image image-debian12
 help:               ## This list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
@@ -25,6 +25,9 @@ check:              ## Formatting, layout, lints
 	cargo fmt --check
 	cargo xtask tidy
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny:               ## Licences and sources of dependencies (`cargo install cargo-deny` first: minutes)
+	cargo deny check bans licenses sources
 
 e2e:                ## The guest image, then the whole cloud with real clients, in network namespaces
 	images/tiny/test

@@ -13,6 +13,9 @@ pub(crate) const ROUTES: &[Route] = &[
     Route::get("/versions", Public, handler!(versions::list)),
     // Images
     Route::get("/v2/images", Rule("get_images"), handler!(image::api::list)),
+    // An empty id names no image: without these it would be the list.
+    Route::get("/v2/images/", Token, handler!(image::api::nothing)),
+    Route::delete("/v2/images/", Token, handler!(image::api::nothing)),
     Route::get("/v2/images/{image_id}", Rule("get_image"), handler!(image::api::show)),
     Route::post("/v2/images", Rule("add_image"), handler!(image::api::create)),
     Route::patch("/v2/images/{image_id}", Rule("modify_image"), handler!(image::api::update)),

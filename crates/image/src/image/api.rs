@@ -58,6 +58,11 @@ fn not_found(cx: &Cx) -> Error {
     Error::not_found("ImageNotFound", format!("No image found with ID {}", cx.param("image_id")))
 }
 
+/// `/v2/images/`, with an id that is empty.
+pub(crate) async fn nothing(cx: &Cx) -> Result<Reply> {
+    Err(not_found(cx))
+}
+
 /// `GET /v2/images`.
 pub(crate) async fn list(cx: &Cx) -> Result<Reply> {
     match cx.caller.project() {

@@ -67,6 +67,8 @@ async fn create_and_show() {
         // The id is taken, also for those who can't see the image.
         blue.post("/image/v2/images", body.clone()).await.expect(409);
         world.red().post("/image/v2/images", body).await.expect(409);
+        blue.get("/image/v2/images/").await.expect(404);
+        blue.delete("/image/v2/images/").await.expect(404);
         let empty = blue.post("/image/v2/images", json!({})).await.expect(201).json;
         assert_eq!((&empty["name"], &empty["visibility"]), (&Value::Null, &json!("shared")));
     })
