@@ -3,8 +3,10 @@
 STATE ?= /var/lib/nacre
 NACRE := target/release/nacre --state-dir $(STATE)
 IMAGES := build/images
+JUDGES ?= ../shared
+LIST ?= first-light
 
-.PHONY: help setup demo down test check deny e2e image image-debian12
+.PHONY: help setup demo down test check unit demo-twice tempest deny e2e image image-debian12
 help:               ## This list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
@@ -18,8 +20,17 @@ demo: setup         ## A cloud on this machine and, through its API, a server th
 down:               ## Stops that cloud, guests included
 	@$(NACRE) down
 
-test: check e2e     ## Everything that CI runs
-	cargo test --workspace --locked
+test: check unit demo-twice e2e tempest  ## Everything that CI runs
+
+unit:               ## Every crate's tests, on SQLite, PostgreSQL, the fakes, QEMU and OVN
+	NACRE_REQUIRE_OVN=1 cargo test --workspace --locked --quiet
+
+demo-twice:         ## The demo in a namespace, as a newcomer runs it
+	tests/in-namespace tests/demo-twice
+
+tempest:            ## OpenStack's own tests (LIST=first-light) against a cloud in a namespace
+	TEMPEST_OUT=build/tempest $(JUDGES)/tempest/run-tempest.sh --setup
+	TEMPEST_OUT=build/tempest TEMPEST_DHCP_CLIENT=udhcpc tests/in-namespace tests/with-cloud -- $(JUDGES)/tempest/run-tempest.sh $(LIST)
 
 check:              ## Formatting, layout, lints
 	cargo fmt --check
