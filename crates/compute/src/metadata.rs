@@ -122,9 +122,11 @@ fn network(name: &str, interface: &Interface, ip: &FixedIp, subnet: &Subnet) -> 
 fn routes(subnet: &Subnet) -> Vec<Value> {
     let any = if subnet.cidr.addr().is_ipv4() { "0.0.0.0" } else { "::" };
     let default = subnet.gateway_ip.map(|gateway| json!({"network": any, "netmask": any, "gateway": gateway}));
-    let own = subnet.host_routes.iter().filter_map(|route| route.parsed()).map(|(to, via)| {
-        json!({"network": to.network(), "netmask": to.netmask(), "gateway": via})
-    });
+    let own = subnet
+        .host_routes
+        .iter()
+        .filter_map(|route| route.parsed())
+        .map(|(to, via)| json!({"network": to.network(), "netmask": to.netmask(), "gateway": via}));
     default.into_iter().chain(own).collect()
 }
 

@@ -13,7 +13,7 @@ use store::{
     Tx,
     compute::{
         default_quota, flavors, hosts, keypairs,
-        servers::{self, Change, FlavorCopy, ImageCopy, Observed, Phase, Power, Server, Shown, VmState, Wanted},
+        servers::{self, FlavorCopy, ImageCopy, Server},
     },
     flows, images,
     quotas::{self, Charge},
@@ -385,16 +385,10 @@ fn template(
     request: &Create,
     (flavor, image): (&flavors::Flavor, &images::Image),
 ) -> Server {
-    let now = tx.now();
-    let address = |text: &Option<String>| text.clone().unwrap_or_default();
+    // Before it could be given, Nova took the name.
+    let description = if cx.version < Version(2, 19) { Some(&request.name) } else { request.description.as_ref() };
     Server {
-        id: ServerId::new(""),
-        project_id: project.clone(),
-        user_id: cx.caller.user(),
-        name: String::new(),
-        // Before it could be given, Nova took the name.
-        description: if cx.version < Version(2, 19) { Some(request.name.clone()) } else { request.description.clone() },
-        hostname: String::new(),
+        description: description.cloned(),
         flavor_id: flavor.id.clone(),
         flavor: FlavorCopy {
             name: flavor.name.clone(),
@@ -415,42 +409,13 @@ fn template(
             min_ram: image.min_ram,
             properties: image.properties.clone(),
         },
-        key_name: None,
-        key_public: None,
         user_data: request.user_data.clone().filter(|data| !data.is_empty()),
         config_drive: request.config_drive.is_some_and(|flag| flag.0),
         disk_config: request.disk_config.map_or("MANUAL", super::wire::DiskConfig::as_str).to_owned(),
-        zone_wanted: None,
-        host_wanted: None,
-        scheduler_hints: String::new(),
         reservation_id: new_reservation(),
-        launch_index: 0,
-        random_seed: String::new(),
-        access_ipv4: address(&request.access_ipv4),
-        access_ipv6: canonical_ipv6(&address(&request.access_ipv6)),
-        locked: false,
-        locked_reason: None,
-        wanted: Wanted { running: true, boot: 1, graceful: false, change: Change::None, generation: 1 },
-        host: None,
-        told_generation: 0,
-        told_digest: String::new(),
-        observed: Observed {
-            generation: 0,
-            boot: 0,
-            power: Power::Unknown,
-            phase: Phase::Unknown,
-            fault: String::new(),
-            fault_is_final: false,
-        },
-        guest_password: String::new(),
-        shown: Shown { vm_state: VmState::Building, task_state: None, power_state: 0, status: String::new() },
-        fault: None,
-        created_at: now,
-        updated_at: now,
-        launched_at: None,
-        terminated_at: None,
-        delete_wanted_at: None,
-        deleted_at: None,
+        access_ipv4: request.access_ipv4.clone().unwrap_or_default(),
+        access_ipv6: canonical_ipv6(request.access_ipv6.as_deref().unwrap_or_default()),
+        ..Server::new(project.clone(), cx.caller.user(), tx.now())
     }
 }
 

@@ -270,3 +270,137 @@ pub fn hostname(name: &str, id: &str) -> String {
 pub fn numbered(name: &str, number: u32, of: u32) -> String {
     if of == 1 { name.to_owned() } else { format!("{name}-{number}") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::id::{HostId, ProjectId, UserId};
+    use store::compute::servers::{Observed, Placed, Wanted};
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn server() -> Server {
+        let mut server = Server::new(ProjectId::new("p"), UserId::new("u"), NOW);
+        server.shown = shown(&server);
+        server
+    }
+
+    fn placed() -> Server {
+        let host = Placed { id: HostId::new("h"), name: "h1".into(), zone: "nova".into() };
+        Server { host: Some(host), ..server() }
+    }
+
+    /// One that runs at generation 1.
+    fn running() -> Server {
+        let observed =
+            Observed { generation: 1, boot: 1, power: Power::Running, phase: Phase::Settled, ..Observed::nothing() };
+        let mut server = Server { told_generation: 1, observed, launched_at: Some(NOW), ..placed() };
+        server.shown = shown(&server);
+        server
+    }
+
+    fn with(mut server: Server, change: impl FnOnce(&mut Server)) -> Server {
+        change(&mut server);
+        server
+    }
+
+    #[test]
+    fn what_users_see() {
+        let off = |s: &mut Server| s.observed.power = Power::Shutdown;
+        let deleting = |s: &mut Server| s.delete_wanted_at = Some(NOW);
+        let table = [
+            ("new", server(), "BUILD", "building", Some("scheduling"), 0),
+            ("placed", placed(), "BUILD", "building", Some("networking"), 0),
+            ("told", with(placed(), |s| s.told_generation = 1), "BUILD", "building", Some("spawning"), 0),
+            ("runs", running(), "ACTIVE", "active", None, 1),
+            ("off", with(running(), off), "SHUTOFF", "stopped", None, 4),
+            ("not settled", with(running(), |s| { off(s); s.observed.phase = Phase::Starting; }), "ACTIVE", "active", None, 4),
+            ("stops", with(running(), |s| change(s, Change::Stop, NOW)), "ACTIVE", "active", Some("powering-off"), 1),
+            ("reboots", with(running(), |s| change(s, Change::Reboot, NOW)), "REBOOT", "active", Some("rebooting"), 1),
+            ("hard", with(running(), |s| change(s, Change::RebootHard, NOW)), "HARD_REBOOT", "active", Some("rebooting_hard"), 1),
+            ("starts", with(running(), |s| { off(s); refresh(s, NOW); change(s, Change::Start, NOW); }), "SHUTOFF", "stopped", Some("powering-on"), 4),
+            ("failed", with(running(), |s| fail(s, "why", NOW)), "ERROR", "error", None, 1),
+            ("goes", with(running(), deleting), "ACTIVE", "active", Some("deleting"), 1),
+            ("goes early", with(placed(), deleting), "BUILD", "building", Some("deleting"), 0),
+            ("is gone", with(running(), |s| s.deleted_at = Some(NOW)), "DELETED", "deleted", None, 1),
+        ];
+        for (name, server, status, vm_state, task_state, power) in table {
+            let shown = shown(&server);
+            assert_eq!(
+                (shown.status.as_str(), shown.vm_state.as_str(), shown.task_state.as_deref(), shown.power_state),
+                (status, vm_state, task_state, power),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_be_done_when() {
+        let busy = with(running(), |s| change(s, Change::Stop, NOW));
+        let stopped = with(running(), |s| { s.observed.power = Power::Shutdown; refresh(s, NOW); });
+        let going = with(running(), |s| { s.delete_wanted_at = Some(NOW); refresh(s, NOW); });
+        let table = [
+            (&running(), legal::START, false),
+            (&running(), legal::STOP, true),
+            (&running(), legal::REBOOT, true),
+            (&stopped, legal::START, true),
+            (&stopped, legal::REBOOT, false),
+            (&stopped, legal::REBOOT_HARD, true),
+            (&busy, legal::STOP, false),
+            (&busy, legal::REBOOT_HARD, true),
+            (&busy, legal::ATTACH, false),
+            (&going, legal::REBOOT_HARD, false),
+            (&server(), legal::STOP, false),
+        ];
+        for (server, legal, may) in table {
+            assert_eq!(check(server, legal).is_ok(), may, "{} while {:?}", legal.action, server.shown);
+        }
+    }
+
+    #[test]
+    fn how_far_its_host_is() {
+        let bumped = || with(running(), |s| s.wanted.generation = 2);
+        let table = [
+            (running(), Progress::Settled),
+            (bumped(), Progress::Untold),
+            (with(bumped(), |s| s.told_generation = 2), Progress::Working),
+            (with(running(), |s| s.observed.phase = Phase::Failed), Progress::Working),
+            (
+                with(running(), |s| {
+                    s.observed.phase = Phase::Failed;
+                    s.observed.fault = "bad image".into();
+                    s.observed.fault_is_final = true;
+                }),
+                Progress::Hopeless("bad image".into()),
+            ),
+        ];
+        for (server, expected) in table {
+            assert_eq!(progress(&server), expected);
+        }
+    }
+
+    #[test]
+    fn a_guest_ends_by_itself_only_in_the_boot_that_is_wanted() {
+        let ended = with(running(), |s| s.observed.power = Power::Shutdown);
+        assert!(has_ended_by_itself(&ended));
+        assert!(!has_ended_by_itself(&running()));
+        assert!(!has_ended_by_itself(&with(ended.clone(), |s| s.wanted = Wanted { boot: 2, ..Wanted::new() })));
+        assert!(!has_ended_by_itself(&with(ended.clone(), |s| s.wanted.running = false)));
+        assert!(!has_ended_by_itself(&with(ended, |s| s.observed.phase = Phase::Starting)));
+    }
+
+    #[test]
+    fn host_names() {
+        for (name, expected) in [
+            ("web", "web"),
+            ("My Server_1", "my-server-1"),
+            ("-x-", "x"),
+            ("a.b", "a-b"),
+            ("\u{30c4}", "Server-id"),
+        ] {
+            assert_eq!(hostname(name, "id"), expected, "{name}");
+        }
+        assert_eq!(hostname(&"a".repeat(80), "id").len(), 63);
+        assert_eq!([numbered("web", 1, 1), numbered("web", 2, 3)], ["web", "web-2"]);
+    }
+}

@@ -1,10 +1,13 @@
 //! The compute service over HTTP, on both databases, with real agents on fake drivers.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where it stands")]
+
 mod administration;
 mod flavors;
 mod hosts;
 mod keypairs;
 mod quotas;
 mod samples;
+mod scale;
 mod servers;
 mod world;

@@ -116,8 +116,8 @@ impl World {
             endpoint: Endpoint::Unix(self.folder.path().join("agents.sock")),
             chassis: "chassis-1".into(),
             addresses: vec!["192.0.2.1".into()],
-            memory_mib: Some(65536),
-            vcpus: Some(64),
+            memory_mib: Some(1 << 20),
+            vcpus: Some(1000),
             clock: Clock::system(),
             limits: agent::Limits {
                 retry_first: Duration::from_millis(5),
@@ -211,6 +211,13 @@ impl World {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let mut conn = self.db.read().await.unwrap();
+        let rows = store::query("select f.kind, f.step, f.reason, f.last_error, count(*) as n from flows f group by f.kind, f.step, f.reason, f.last_error").fetch_all(&mut *conn).await.unwrap();
+        for row in &rows {
+            use store::RowExt;
+            let text = |name: &str| row.text(name).unwrap();
+            println!("{} {} {} {} {}", text("kind"), text("step"), text("reason"), text("last_error"), row.int("n").unwrap());
         }
         panic!("never: {what}");
     }

@@ -138,8 +138,7 @@ pub const BY_UPDATE: SortKey = SortKey { name: "updated_at", sql: "a.updated_at"
 
 /// A server's actions.
 pub fn select(server: &ServerId) -> Select {
-    let mut select =
-        Select::new("select a.* from instance_actions a", "instance_actions a", "a.request_id");
+    let mut select = Select::new("select a.* from instance_actions a", "instance_actions a", "a.request_id");
     select.equal("a.server_id", server);
     select
 }

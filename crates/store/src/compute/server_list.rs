@@ -127,12 +127,14 @@ pub async fn details(conn: &mut Conn, servers: &[Server]) -> Result<HashMap<Serv
     for row in run(conn, "select server_id, name, value from server_metadata where server_id in (@)", "", &ids).await? {
         all.entry(row.id("server_id")?).or_default().metadata.insert(row.text("name")?, row.text("value")?);
     }
-    for row in run(conn, "select server_id, tag from server_tags where server_id in (@)", " order by tag", &ids).await? {
+    for row in run(conn, "select server_id, tag from server_tags where server_id in (@)", " order by tag", &ids).await?
+    {
         all.entry(row.id("server_id")?).or_default().tags.push(row.text("tag")?);
     }
     for row in run(conn, ADDRESSES, " order by sp.position, pi.position, f.address", &ids).await? {
         let addresses = &mut all.entry(row.id("server_id")?).or_default().addresses;
-        let fixed = Address { network: row.text("network")?, mac: row.text("mac")?, ip: row.text("ip")?, floating: false };
+        let fixed =
+            Address { network: row.text("network")?, mac: row.text("mac")?, ip: row.text("ip")?, floating: false };
         let floating = row.opt_text("floating")?.map(|ip| Address { ip, floating: true, ..fixed.clone() });
         if addresses.last().is_none_or(|last| last.ip != fixed.ip) {
             addresses.push(fixed);

@@ -254,7 +254,80 @@ pub struct Server {
     pub deleted_at: Option<Timestamp>,
 }
 
+impl Wanted {
+    /// A new server is to run.
+    pub fn new() -> Self {
+        Self { running: true, boot: 1, graceful: false, change: Change::None, generation: 1 }
+    }
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Observed {
+    /// Nothing was reported yet.
+    pub fn nothing() -> Self {
+        let (power, phase) = (Power::Unknown, Phase::Unknown);
+        Self { generation: 0, boot: 0, power, phase, fault: String::new(), fault_is_final: false }
+    }
+}
+
+impl Shown {
+    /// Before anything was computed.
+    pub fn building() -> Self {
+        Self { vm_state: VmState::Building, task_state: None, power_state: 0, status: String::new() }
+    }
+}
+
 impl Server {
+    /// A server of this project and user, named and described by nothing yet.
+    pub fn new(project_id: ProjectId, user_id: UserId, now: Timestamp) -> Self {
+        Self {
+            id: ServerId::random(),
+            project_id,
+            user_id,
+            name: String::new(),
+            description: None,
+            hostname: String::new(),
+            flavor_id: FlavorId::new(""),
+            flavor: FlavorCopy::default(),
+            image_id: ImageId::new(""),
+            image: ImageCopy::default(),
+            key_name: None,
+            key_public: None,
+            user_data: None,
+            config_drive: false,
+            disk_config: "MANUAL".to_owned(),
+            zone_wanted: None,
+            host_wanted: None,
+            scheduler_hints: "{}".to_owned(),
+            reservation_id: String::new(),
+            launch_index: 0,
+            random_seed: String::new(),
+            access_ipv4: String::new(),
+            access_ipv6: String::new(),
+            locked: false,
+            locked_reason: None,
+            wanted: Wanted::new(),
+            host: None,
+            told_generation: 0,
+            told_digest: String::new(),
+            observed: Observed::nothing(),
+            guest_password: String::new(),
+            shown: Shown::building(),
+            fault: None,
+            created_at: now,
+            updated_at: now,
+            launched_at: None,
+            terminated_at: None,
+            delete_wanted_at: None,
+            deleted_at: None,
+        }
+    }
+
     pub(super) fn from_row(row: &Row) -> Result<Self> {
         Ok(Self {
             id: row.id("id")?,
