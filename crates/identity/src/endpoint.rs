@@ -6,8 +6,11 @@ use model::{
 };
 use serde_json::{Value, json};
 use store::{
-    Conn,
-    identity::catalog::{self, Endpoint},
+    Conn, Tx,
+    identity::{
+        Extra,
+        catalog::{self, Endpoint, Region},
+    },
     list::{Direction, SortKey, Type},
 };
 use web::{
@@ -55,16 +58,20 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
     cx.authorize(&Target::none())?;
     let mut fields = Fields::of(cx, "endpoint")?;
+    let (region_id, older) = region(&mut fields)?;
     let endpoint = Endpoint {
         id: EndpointId::random_hex(),
         service_id: fields.text("service_id")?.map(ServiceId::new).ok_or_else(|| wire::required("service_id"))?,
-        region_id: region(&mut fields)?.flatten(),
+        region_id: region_id.flatten(),
         interface: interface(&mut fields)?.ok_or_else(|| wire::required("interface"))?,
         url: fields.name("url", URL_CHARS_MAX)?.ok_or_else(|| wire::required("url"))?,
         enabled: fields.flag("enabled")?.unwrap_or(true),
         extra: fields.extra()?,
     };
     let mut tx = state.begin().await?;
+    if older {
+        ensure_region(&mut tx, &endpoint).await?;
+    }
     check(&mut tx, &endpoint).await?;
     catalog::put_endpoint(&mut tx, &endpoint).await?;
     state.commit(tx).await?;
@@ -80,11 +87,15 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     let mut endpoint = load(cx, &mut tx).await?;
     fields.unchanged("id", Some(endpoint.id.as_str()))?;
     endpoint.service_id = fields.text("service_id")?.map_or(endpoint.service_id, ServiceId::new);
-    endpoint.region_id = region(&mut fields)?.unwrap_or(endpoint.region_id);
+    let (region_id, older) = region(&mut fields)?;
+    endpoint.region_id = region_id.unwrap_or(endpoint.region_id);
     endpoint.interface = interface(&mut fields)?.unwrap_or(endpoint.interface);
     endpoint.url = fields.name("url", URL_CHARS_MAX)?.unwrap_or(endpoint.url);
     endpoint.enabled = fields.flag("enabled")?.unwrap_or(endpoint.enabled);
     endpoint.extra.extend(fields.extra()?);
+    if older {
+        ensure_region(&mut tx, &endpoint).await?;
+    }
     check(&mut tx, &endpoint).await?;
     catalog::put_endpoint(&mut tx, &endpoint).await?;
     state.commit(tx).await?;
@@ -102,10 +113,21 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
     Ok(Reply::no_content())
 }
 
-/// `region_id`, or `region` as it was called before.
-fn region(fields: &mut Fields) -> Result<Option<Option<String>>> {
-    let older = fields.nullable_text("region")?;
-    Ok(fields.nullable_text("region_id")?.or(older))
+/// `region_id`, or `region` as it was called before, and whether it is the latter.
+fn region(fields: &mut Fields) -> Result<(Option<Option<String>>, bool)> {
+    let (older, region_id) = (fields.nullable_text("region")?, fields.nullable_text("region_id")?);
+    let is_older = older.is_some() && region_id.is_none();
+    Ok((region_id.or(older), is_older))
+}
+
+/// Clients that say `region` expect that it comes to be.
+async fn ensure_region(tx: &mut Tx, endpoint: &Endpoint) -> Result<()> {
+    let Some(id) = &endpoint.region_id else { return Ok(()) };
+    if catalog::get_region(tx, id).await?.is_none() {
+        let (description, extra) = (String::new(), Extra::new());
+        catalog::put_region(tx, &Region { id: id.clone(), description, parent_region_id: None, extra }).await?;
+    }
+    Ok(())
 }
 
 fn interface(fields: &mut Fields) -> Result<Option<String>> {

@@ -218,7 +218,11 @@ impl State {
 
     /// The epoch of the moment, after another look at the database where one is due.
     async fn epoch(&self) -> Result<u64> {
-        let age = |now: Timestamp| now.since(Timestamp(self.looked_at.load(Ordering::SeqCst)));
+        let age = |now: Timestamp| {
+            let looked_at = Timestamp(self.looked_at.load(Ordering::SeqCst));
+            // A clock that was set back says nothing about the age.
+            if now < looked_at { LOOK_AT_LEAST } else { now.since(looked_at) }
+        };
         let now = self.db.clock().now();
         if age(now) >= LOOK_AT_LEAST {
             let _only = self.looking.lock().await;

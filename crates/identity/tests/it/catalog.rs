@@ -82,6 +82,11 @@ async fn services_and_endpoints() {
         for body in invalid {
             admin.post("/identity/v3/endpoints", json!({ "endpoint": body })).await.expect(400);
         }
+        // As it was called before, it comes to be.
+        let older = json!({ "service_id": service, "interface": "admin", "url": "u", "region": "new" });
+        let older = admin.post("/identity/v3/endpoints", json!({ "endpoint": older })).await.expect(201);
+        admin.get("/identity/v3/regions/new").await.expect(200);
+        admin.delete(&format!("/identity/v3/endpoints/{}", id_in(&older, "endpoint"))).await.expect(204);
         // Filled in where there is a project; new tokens and old ones show it at once.
         let shown = |catalog: &Value| {
             let services = catalog.as_array().unwrap().clone();
