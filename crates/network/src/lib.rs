@@ -43,7 +43,7 @@ use realize::Realizer;
 use web::{FaultStyle, Service};
 
 pub use bootstrap::bootstrap_external;
-pub use sweeps::northbound::{doctor, ensure_sweep};
+pub use sweeps::northbound::{doctor, ensure_sweep, repair};
 
 /// What differs between installations.
 #[derive(Clone, Copy, Debug)]

@@ -172,6 +172,18 @@ pub async fn doctor(db: &Db, northbound: &dyn Northbound) -> Result<Vec<Finding>
     Ok(findings)
 }
 
+/// Repairs what [`doctor`] finds. What differs from OVN is the sweep's to repair, at once.
+///
+/// # Errors
+/// The database's.
+pub async fn repair(db: &Db) -> Result<()> {
+    let mut tx = db.begin().await?;
+    audit::recount_quotas(&mut tx).await?;
+    audit::ensure_flows(&mut tx).await?;
+    tx.commit().await?;
+    ensure_sweep(db).await
+}
+
 async fn without_flow(conn: &mut Conn) -> Result<Vec<Finding>> {
     let mut findings = Vec::new();
     for table in Table::ALL {

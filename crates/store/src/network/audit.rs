@@ -53,6 +53,32 @@ pub async fn quota_drift(conn: &mut Conn) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Records what is there.
+pub async fn recount_quotas(tx: &mut Tx) -> Result<()> {
+    for (resource, sql) in COUNTS {
+        quotas::recount(tx, resource, sql).await?;
+    }
+    Ok(())
+}
+
+/// Gives rows that have none a flow, which realizes them, or ends them where they are deleted.
+pub async fn ensure_flows(tx: &mut Tx) -> Result<()> {
+    for table in Table::ALL {
+        let (kind, first) = match table {
+            Table::Networks => super::networks::FLOW,
+            Table::Subnets => super::subnets::FLOW,
+            Table::Ports => super::ports::FLOW,
+            Table::Routers => super::routers::FLOW,
+            Table::FloatingIps => super::floating_ips::FLOW,
+            Table::SecurityGroups => super::security_groups::FLOW,
+        };
+        for id in super::rows::without_flow(tx, table).await? {
+            flows::ensure(tx, &id, kind, first).await?;
+        }
+    }
+    Ok(())
+}
+
 /// A row that OVN may hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Held {
