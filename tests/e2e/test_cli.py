@@ -17,7 +17,7 @@ def names(rows):
 def test_the_demo_step_by_step(tenant, cli):
     image = cli("image", "create", "mine", "--disk-format", "qcow2", "--container-format", "bare", "--file", str(IMAGE), "--property", "os_distro=nacre")
     assert image["status"] == "active" or cli("image", "show", "mine")["status"] == "active"
-    cli("image", "set", "mine", "--name", "renamed", "--property", "colour=red")
+    cli("image", "set", "mine", "--name", "renamed", "--property", "colour=red", as_json=False)
     assert cli("image", "show", "renamed")["properties"]["colour"] == "red"
     assert "renamed" in names(cli("image", "list"))
     saved = tenant.folder / "saved"
@@ -89,7 +89,7 @@ def test_servers_of_every_form(tenant, cli):
     cli("server", "create", "many", "--image", "tiny", "--flavor", "42", "--network", network.id, "--min", "2", "--max", "2", "--wait")
     assert {"many-1", "many-2"} <= names(cli("server", "list"))
     eventually("the console of a guest with a config drive says so", 60,
-               lambda: "configured by file" in cli("console", "log", "show", "by-port", as_json=False).stdout)
+               lambda: "configured by drive" in cli("console", "log", "show", "by-port", as_json=False).stdout)
     refused = cli("server", "create", "huge", "--image", "tiny", "--flavor", "no-such", "--nic", "none", check=False, as_json=False)
     assert refused.returncode != 0
     for name in names(cli("server", "list")):

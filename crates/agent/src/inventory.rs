@@ -1,6 +1,6 @@
 //! What is on the host against the ledger, for `nacre doctor`, and the removal of what nothing accounts for.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, path::Path};
 
 use hostlink::{Found, FoundKind, Inventory, Standing};
 use model::id::{NetworkId, PortId, ServerId};
@@ -52,6 +52,7 @@ pub(crate) async fn take(host: &Host) -> Result<Inventory, Failure> {
         ));
     }
     found.extend(strays.iter().map(|device| seen(FoundKind::StrayDevice, device, "", false)));
+    found.extend(disks.strays.iter().map(|path| seen(FoundKind::StrayFile, &path.display().to_string(), "", false)));
     let plugged: BTreeSet<&str> = ports.iter().map(|port| port.port_id.as_str()).collect();
     let with_files: BTreeSet<&str> = disks.servers.iter().map(|server| server.server.as_str()).collect();
     for guest in guests.iter().filter(|guest| guest.power.is_on()) {
@@ -83,6 +84,7 @@ pub(crate) async fn remove_orphan(host: &Host, wanted: &Found) -> Result<Invento
         FoundKind::Port => drivers.network.remove_port_plugged(&PortId::new(found.owner_id.clone())).await?,
         FoundKind::MetadataNamespace => host.metadata.release(&NetworkId::new(found.owner_id.clone())).await?,
         FoundKind::StrayDevice => drivers.network.remove_stray(&found.name).await?,
+        FoundKind::StrayFile => drivers.disks.remove_stray(Path::new(&found.name)).await?,
         FoundKind::BaseImage | FoundKind::Unspecified => {}
     }
     take(host).await

@@ -77,6 +77,7 @@ mod tests {
             let inventory = Inventory {
                 bases: bases.iter().map(|id| base(id)).collect(),
                 servers: users.iter().map(|id| user(id)).collect(),
+                strays: Vec::new(),
             };
             note_unused(&mut unused, &inventory, Timestamp(at));
             let mut seen: Vec<(String, i64)> = unused.iter().map(|(id, t)| (id.to_string(), t.0)).collect();

@@ -4,17 +4,28 @@
 use std::{collections::HashMap, sync::Arc};
 
 use hostlink::{FoundKind, Inventory, Standing, server::Command};
-use model::{ErrorKind, Result, doctor::Finding, id::HostId};
-use store::compute::{audit, hosts, servers};
+use model::{
+    ErrorKind, Result,
+    doctor::Finding,
+    id::{HostId, PortId},
+};
+use store::compute::{allocations, audit, hosts, servers};
 
-use crate::{State, servers::logic};
+use crate::{
+    State,
+    servers::{flow::claim, logic},
+};
 
-/// Everything that has no counterpart. With `fix`, hosts are told once more what they should have.
+/// Everything that has no counterpart. With `fix`, what can be repaired is: hosts are told once more what they should
+/// have, and remove what nothing accounts for; allocations and quota are counted anew.
 ///
 /// # Errors
 /// When the database fails. A host that does not answer is a finding.
 pub async fn run(state: &Arc<State>, fix: bool) -> Result<Vec<Finding>> {
     let mut findings = rows(state).await?;
+    if fix && !findings.is_empty() {
+        repair_rows(state).await?;
+    }
     let all = hosts::list(&mut *state.db.read().await?).await?;
     for host in all {
         if !state.hub.is_connected(&host.id) {
@@ -48,6 +59,24 @@ async fn rows(state: &State) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Allocations are what servers say; quota is what there is; ports of servers that are gone go.
+async fn repair_rows(state: &State) -> Result<()> {
+    let mut tx = state.db.begin().await?;
+    allocations::lock(&mut tx).await?;
+    audit::delete_stray_allocations(&mut tx).await?;
+    for odd in audit::allocations(&mut tx).await? {
+        let Some(server) = servers::get(&mut tx, &odd.id).await? else { continue };
+        if let Some(host) = &server.host {
+            allocations::insert(&mut tx, &claim(&server, &host.id)).await?;
+        }
+    }
+    for odd in audit::stray_ports(&mut tx).await? {
+        store::network::ports::delete(&mut tx, &PortId::new(odd.id)).await?;
+    }
+    audit::recount_quotas(&mut tx).await?;
+    Ok(tx.commit().await?)
+}
+
 /// The database against one host.
 async fn compare(state: &State, id: &HostId, name: &str, inventory: &Inventory, fix: bool) -> Result<Vec<Finding>> {
     let own = servers::on_host(&mut *state.db.read().await?, id).await?;
@@ -76,13 +105,20 @@ async fn compare(state: &State, id: &HostId, name: &str, inventory: &Inventory, 
             }
         }
     }
-    let odd = inventory.found.iter().filter(|found| found.standing() != Standing::Expected);
-    findings.extend(odd.map(|found| {
+    let odd: Vec<_> = inventory.found.iter().filter(|found| found.standing() != Standing::Expected).collect();
+    for orphan in odd.iter().filter(|found| fix && found.standing() == Standing::Orphan) {
+        if let Err(error) = state.hub.remove_orphan(id, (*orphan).clone()).await {
+            let problem = format!("on host {name}: can't be removed: {}", error.message);
+            findings.push(Finding::new(kind(orphan.kind()), orphan.name.clone(), problem));
+        }
+    }
+    findings.extend(odd.into_iter().map(|found| {
         let what = match found.standing() {
             Standing::Missing => "is not there, though the host's ledger wants it",
             _ => "is there, though nothing wants it",
         };
-        Finding::new(kind(found.kind()), found.name.clone(), format!("on host {name}: {what} (of {})", found.owner_id))
+        let owner = if found.owner_id.is_empty() { String::new() } else { format!(" (of {})", found.owner_id) };
+        Finding::new(kind(found.kind()), found.name.clone(), format!("on host {name}: {what}{owner}"))
     }));
     Ok(findings)
 }

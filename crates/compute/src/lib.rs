@@ -9,7 +9,7 @@
 //! | `instance_actions`, `interfaces` | what hangs on a server |
 //! | `flavors`, `keypairs` | what servers are made from |
 //! | `quotas`, `limits`, `usage` | what projects may have, and what they had |
-//! | `services`, `hypervisors`, `zones` | hosts, as administrators see them |
+//! | `services`, `hypervisors`, `zones`, `aggregates` | hosts, as administrators see them |
 //! | `input` | what Nova's schemas let in |
 //! | `sweeps` | periodic whole-table work |
 //!
@@ -21,6 +21,7 @@
 //! - A host is told a server's whole wanted state under a generation that only grows. What it reports is stored as it
 //!   comes and wakes the flow.
 
+mod aggregates;
 mod bootstrap;
 mod doctor;
 mod extensions;

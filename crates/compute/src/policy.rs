@@ -114,6 +114,7 @@ pub const RULES: &[Rule] = &[
     admin("os_compute_api:os-hypervisors:uptime", "Show how long a hypervisor has been running."),
     admin("os_compute_api:os-hypervisors:search", "Find hypervisors by name."),
     admin("os_compute_api:os-hypervisors:servers", "List the servers of hypervisors."),
+    admin("os_compute_api:os-aggregates:index", "List aggregates."),
     any("os_compute_api:os-availability-zone:list", "List availability zones."),
     admin("os_compute_api:os-availability-zone:detail", "List availability zones with their hosts."),
     any("os_compute_api:extensions", "List API extensions."),

@@ -6,8 +6,8 @@ use web::{
 };
 
 use crate::{
-    extensions, flavors, hypervisors, instance_actions, interfaces, keypairs, limits, quotas, servers, services, usage,
-    versions, zones,
+    aggregates, extensions, flavors, hypervisors, instance_actions, interfaces, keypairs, limits, quotas, servers,
+    services, usage, versions, zones,
 };
 
 const METADATA: &str = "/v2.1/servers/{id}/metadata";
@@ -212,6 +212,7 @@ pub const ROUTES: &[Route] = &[
         handler!(hypervisors::servers),
     )
     .until(2, 52),
+    Route::get("/v2.1/os-aggregates", Rule("os_compute_api:os-aggregates:index"), handler!(aggregates::list)),
     Route::get("/v2.1/os-availability-zone", Rule("os_compute_api:os-availability-zone:list"), handler!(zones::list)),
     Route::get(
         "/v2.1/os-availability-zone/detail",

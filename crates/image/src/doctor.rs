@@ -29,6 +29,23 @@ pub async fn doctor(db: &Db, state: &State) -> Result<Vec<Finding>> {
     Ok(findings)
 }
 
+/// Repairs what can be: removes files without rows, counts quota anew. What is lost stays a finding.
+///
+/// # Errors
+/// When the database or the directory can't be written.
+pub async fn repair(db: &Db, state: &State) -> Result<()> {
+    let files = state.files.observe().await?;
+    let rows = images::placements(&mut *db.read().await?).await?;
+    let by_id: HashMap<&ImageId, &Placement> = rows.iter().map(|row| (&row.id, row)).collect();
+    for stray in files.iter().filter(|file| of_file(file, by_id.get(&file.image).copied()).is_some()) {
+        tracing::warn!(image = %stray.image, name = stray.name, "a file without an image removed");
+        state.files.remove_stray(stray).await?;
+    }
+    let mut tx = db.begin().await?;
+    images::recount_quotas(&mut tx).await?;
+    Ok(tx.commit().await?)
+}
+
 fn compare(rows: &[Placement], files: &[Observed]) -> Vec<Finding> {
     let by_id: HashMap<&ImageId, &Placement> = rows.iter().map(|row| (&row.id, row)).collect();
     let mut findings: Vec<Finding> =

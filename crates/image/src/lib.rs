@@ -35,7 +35,7 @@ mod versions;
 use std::{io, path::PathBuf, sync::Arc};
 
 use data::Files;
-pub use doctor::doctor;
+pub use doctor::{doctor, repair};
 
 /// What the handlers and the flow share.
 pub struct State {

@@ -6,7 +6,7 @@ use anyhow::{Context, anyhow};
 use drivers::network::Northbound;
 use futures_util::future::BoxFuture;
 use hostlink::server::{Hub, UnixListener};
-use model::{Clock, doctor::Finding, id::ProjectId};
+use model::{Clock, id::ProjectId};
 use network::bootstrap::External;
 use serde_json::{Value, json};
 use store::Db;
@@ -284,18 +284,14 @@ impl Operator {
     async fn doctor(&self, fix: bool) -> anyhow::Result<Value> {
         let mut findings = identity::doctor(&self.db).await?;
         findings.extend(image::doctor(&self.db, &self.services.image).await?);
-        findings.extend(self.network(fix).await?);
+        findings.extend(network::doctor(&self.db, &*self.services.northbound).await?);
         findings.extend(compute::doctor(&self.services.compute, fix).await?);
+        if fix && !findings.is_empty() {
+            identity::repair(&self.db).await?;
+            image::repair(&self.db, &self.services.image).await?;
+            network::repair(&self.db).await?;
+        }
         let findings: Vec<Value> = findings.iter().map(doctor::to_json).collect();
         Ok(json!({ "findings": findings }))
-    }
-
-    /// Findings of the network; to repair them is its sweep's work.
-    async fn network(&self, fix: bool) -> anyhow::Result<Vec<Finding>> {
-        let findings = network::doctor(&self.db, &*self.services.northbound).await?;
-        if fix && !findings.is_empty() {
-            network::ensure_sweep(&self.db).await?;
-        }
-        Ok(findings)
     }
 }

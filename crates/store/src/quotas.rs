@@ -154,3 +154,17 @@ pub async fn drift(conn: &mut Conn, resource: &str, count_sql: &'static str) -> 
     let rows = query(AssertSqlSafe(sql)).bind(resource).fetch_all(conn).await?;
     rows.iter().map(|row| Ok((row.text("project_id")?, row.int("recorded")?, row.int("counted")?))).collect()
 }
+
+/// For the doctor: makes the recorded usage what `count_sql` (see [`drift`]) finds.
+pub async fn recount(tx: &mut Tx, resource: &str, count_sql: &'static str) -> Result<()> {
+    for (project, _, _) in drift(tx, resource, count_sql).await? {
+        // Creators charge before they insert: whoever holds the place sees all that was charged.
+        lock(tx, &project, resource).await?;
+        let sql = format!(
+            "update quota_usages set used = (select cast(coalesce(sum(c.used), 0) as bigint) from ({count_sql}) c \
+             where c.project_id = $1) where project_id = $1 and resource = $2"
+        );
+        query(AssertSqlSafe(sql)).bind(project).bind(resource).execute(&mut **tx).await?;
+    }
+    Ok(())
+}

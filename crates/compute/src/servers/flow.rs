@@ -24,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 
 use flow::{BoxFuture, Done, Flow, Machine, Next, StepCx, StepInfo};
 use hostlink::server::Command;
-use model::{ErrorKind, Result, placement};
+use model::{ErrorKind, Result, id::HostId, placement};
 use store::{
     Tx,
     compute::{
@@ -155,14 +155,7 @@ impl ServerMachine {
         let usages = allocations::usages(tx).await?;
         let candidates: Vec<_> = usages.iter().map(|u| u.candidate(self.0.config.ratios(), now)).collect();
         let chosen = placement::choose(&request(&server), &candidates)?;
-        let claim = allocations::Allocation {
-            server_id: server.id.clone(),
-            host_id: chosen.id.clone(),
-            vcpus: server.flavor.vcpus,
-            memory_mib: server.flavor.memory_mib,
-            disk_gib: disk_gib(&server),
-        };
-        allocations::insert(tx, &claim).await?;
+        allocations::insert(tx, &claim(&server, &chosen.id)).await?;
         let owner = format!("{}{}", store::network::OWNER_SERVER_PREFIX, chosen.zone);
         for port in server_ports::list(tx, &server.id).await? {
             ports::bind(tx, &port.port_id, &chosen.name, server.id.as_str(), &owner).await?;
@@ -442,6 +435,17 @@ async fn free_port(tx: &mut Tx, server: &Server, port: &server_ports::ServerPort
 /// What a server costs its project.
 pub fn charges(server: &Server) -> [(&'static str, i64); 3] {
     [("instances", 1), ("cores", server.flavor.vcpus), ("ram", server.flavor.memory_mib)]
+}
+
+/// What a server holds of its host.
+pub(crate) fn claim(server: &Server, host: &HostId) -> allocations::Allocation {
+    allocations::Allocation {
+        server_id: server.id.clone(),
+        host_id: host.clone(),
+        vcpus: server.flavor.vcpus,
+        memory_mib: server.flavor.memory_mib,
+        disk_gib: disk_gib(server),
+    }
 }
 
 /// Root disk, ephemeral disk and swap.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -172,8 +173,13 @@ impl Disks for FakeDisks {
                 allocated_bytes: 0,
             };
             let servers = state.servers.iter().map(server).collect();
-            Ok(Inventory { bases: state.bases.values().cloned().collect(), servers })
+            Ok(Inventory { bases: state.bases.values().cloned().collect(), servers, strays: Vec::new() })
         })
+    }
+
+    fn remove_stray<'a>(&'a self, _stray: &'a Path) -> BoxFuture<'a, Result<()>> {
+        // Nobody but the driver writes to memory.
+        Box::pin(async { Ok(()) })
     }
 
     fn usage(&self) -> BoxFuture<'_, Result<Usage>> {

@@ -229,6 +229,11 @@ impl Disks for LocalDisks {
         Box::pin(blocking("list the disks", move || files.list()))
     }
 
+    fn remove_stray<'a>(&'a self, stray: &'a Path) -> BoxFuture<'a, Result<()>> {
+        let (files, stray) = (self.files.clone(), stray.to_owned());
+        Box::pin(blocking("remove a stray file", move || files.remove_stray(&stray)))
+    }
+
     fn usage(&self) -> BoxFuture<'_, Result<Usage>> {
         let root = self.files.config.root.clone();
         Box::pin(blocking("look for room", move || {
@@ -406,21 +411,41 @@ impl Files {
     }
 
     fn list(&self) -> Result<Inventory> {
-        let mut bases = Vec::new();
+        let (mut bases, mut strays) = (Vec::new(), Vec::new());
         for path in entries(&self.bases())? {
-            if path.extension().is_some_and(|extension| extension != "draft")
-                && let Some(image) = path.file_stem().and_then(|stem| stem.to_str())
-            {
-                bases.extend(self.base(&ImageId::new(image))?);
+            if path.extension().is_some_and(|extension| extension == "draft") {
+                continue;
+            }
+            let image = path.file_stem().and_then(|stem| stem.to_str()).map(ImageId::new);
+            // A file that its name does not lead to, or that is no image, is nobody's.
+            match image.map(|image| self.base(&image)) {
+                Some(Ok(Some(base))) if base.path == path => bases.push(base),
+                Some(Err(error @ DiskError::Io { .. })) => return Err(error),
+                _ => strays.push(path),
             }
         }
+        let own = [self.bases(), self.servers()];
+        strays.extend(entries(&self.config.root)?.into_iter().filter(|path| !own.contains(path)));
+        strays.extend(entries(&self.servers())?.into_iter().filter(|path| !path.is_dir()));
         bases.sort_by(|a, b| a.image.cmp(&b.image));
-        Ok(Inventory { bases, servers: self.list_servers()? })
+        strays.sort();
+        Ok(Inventory { bases, servers: self.list_servers()?, strays })
+    }
+
+    fn remove_stray(&self, stray: &Path) -> Result<()> {
+        if !self.list()?.strays.iter().any(|found| found == stray) {
+            return Ok(());
+        }
+        let removed = if stray.is_dir() { fs::remove_dir_all(stray) } else { fs::remove_file(stray) };
+        match removed {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(DiskError::io(show("remove", stray))(error)),
+            _ => Ok(()),
+        }
     }
 
     fn list_servers(&self) -> Result<Vec<ServerDisks>> {
         let mut servers = Vec::new();
-        for folder in entries(&self.servers())? {
+        for folder in entries(&self.servers())?.into_iter().filter(|path| path.is_dir()) {
             let Some(server) = folder.file_name().and_then(|name| name.to_str()).map(ServerId::new) else { continue };
             let head = head_of(&folder.join("root.qcow2"))?;
             let header = head.and_then(|(head, _)| Qcow2Header::parse(&head).ok());

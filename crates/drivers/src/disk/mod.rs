@@ -15,7 +15,10 @@ mod iso9660;
 pub mod local;
 mod locks;
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use futures_util::future::BoxFuture;
 use model::id::{ImageId, ServerId};
@@ -53,6 +56,9 @@ pub trait Disks: Send + Sync {
 
     /// Everything that is here, for the doctor and for evicting base images.
     fn list(&self) -> BoxFuture<'_, Result<Inventory>>;
+
+    /// Removes something that the inventory calls a stray. Nothing to do if it is none (any more).
+    fn remove_stray<'a>(&'a self, stray: &'a Path) -> BoxFuture<'a, Result<()>>;
 
     /// Room on the file system that holds the disks.
     fn usage(&self) -> BoxFuture<'_, Result<Usage>>;
@@ -131,6 +137,8 @@ pub struct Inventory {
     pub bases: Vec<BaseImage>,
     /// Servers that have disks here, each with the base image of its root disk.
     pub servers: Vec<ServerDisks>,
+    /// What is here and is neither.
+    pub strays: Vec<PathBuf>,
 }
 
 /// The disks of one server.

@@ -211,20 +211,28 @@ impl Ovs {
         Ok(())
     }
 
-    /// Devices of our making that the switch does not know: what a crash between two steps leaves behind.
+    /// Devices of our making that the switch does not know (what a crash between two steps leaves behind) or knows
+    /// without an owner.
     async fn strays(&self) -> Result<Vec<String>> {
         self.ready().await?;
         let mut devices = self.links.names(TAP_PREFIX).await?;
         devices.extend(self.links.names(METADATA_PREFIX).await?);
         let replica = self.client.replica();
-        let known: BTreeSet<&str> = replica.rows(INTERFACE).filter_map(|(_, row)| row.get("name").as_text()).collect();
+        let (known, unowned): (Vec<_>, Vec<_>) = replica
+            .rows(INTERFACE)
+            .filter_map(|(_, row)| Some((row.get("name").as_text()?, row)))
+            .partition(|(_, row)| row.get("external_ids").key("nacre-kind").is_some());
+        let known: BTreeSet<&str> = known.into_iter().map(|(name, _)| name).collect();
+        devices.extend(unowned.into_iter().map(|(name, _)| name.to_owned()));
         devices.retain(|device| is_ours(device) && !known.contains(device.as_str()));
         devices.sort();
+        devices.dedup();
         Ok(devices)
     }
 
     async fn drop_stray(&self, device: &str) -> Result<()> {
         if self.strays().await?.iter().any(|stray| stray == device) {
+            self.apply(|replica| Ok(plan_drop(replica, device))).await?;
             self.links.remove(device).await?;
         }
         Ok(())
@@ -404,6 +412,12 @@ fn plan_plug(replica: &Replica, plug: &Plug<'_>) -> Result<Vec<Operation>> {
 
 fn plan_unplug(replica: &Replica, port: &str) -> Vec<Operation> {
     replica.by_key(INTERFACE, port).flat_map(|(interface, _)| plan_take(replica, interface)).collect()
+}
+
+/// Takes a device out of its bridge.
+fn plan_drop(replica: &Replica, device: &str) -> Vec<Operation> {
+    let interfaces = replica.rows(INTERFACE).filter(|(_, row)| row.get("name").as_text() == Some(device));
+    interfaces.flat_map(|(interface, _)| plan_take(replica, interface)).collect()
 }
 
 /// Takes an interface's port out of its bridges; OVSDB drops both.

@@ -137,6 +137,19 @@ impl Files {
         .await
     }
 
+    /// Removes something observed, and the folder that it leaves empty.
+    pub(crate) async fn remove_stray(&self, stray: &Observed) -> Result<()> {
+        let folder = self.root.join(stray.image.as_str());
+        let file = stray.name.as_ref().map_or_else(|| folder.clone(), |name| folder.join(name));
+        blocking("removing a stray file", move || {
+            let removed = if file.is_dir() { fs::remove_dir_all(&file) } else { remove_file(&file) };
+            // Not empty, or gone: both are fine.
+            let _ = fs::remove_dir(&folder);
+            removed.map_err(|e| storage("removing a stray file", e))
+        })
+        .await
+    }
+
     /// Everything that there is.
     pub(crate) async fn observe(&self) -> Result<Vec<Observed>> {
         let root = self.root.clone();

@@ -1,6 +1,6 @@
 //! What the doctor compares: servers, allocations and quota.
 
-use crate::{Conn, Result, RowExt, query, quotas};
+use crate::{Conn, Result, RowExt, Tx, query, quotas};
 
 /// Something that has no counterpart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,17 @@ pub async fn allocations(conn: &mut Conn) -> Result<Vec<Odd>> {
     Ok(odd)
 }
 
+/// Gives back what no living server on that host holds.
+pub async fn delete_stray_allocations(tx: &mut Tx) -> Result<()> {
+    query(
+        "delete from allocations as a where not exists (select 1 from servers s where s.id = a.server_id \
+         and s.deleted_at is null and s.host_id = a.host_id)",
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Living servers without a flow: nothing would ever be done about them.
 pub async fn without_flow(conn: &mut Conn) -> Result<Vec<Odd>> {
     let rows = query(
@@ -57,16 +68,23 @@ pub async fn stray_ports(conn: &mut Conn) -> Result<Vec<Odd>> {
     rows.iter().map(odd).collect()
 }
 
+/// How each quota is counted.
+const COUNTS: [(&str, &str); 3] = [
+    ("instances", "select project_id, count(*) as used from servers where deleted_at is null group by project_id"),
+    ("cores", "select project_id, sum(cores) as used from servers where deleted_at is null group by project_id"),
+    ("ram", "select project_id, sum(ram) as used from servers where deleted_at is null group by project_id"),
+];
+
+/// Records what there is.
+pub async fn recount_quotas(tx: &mut Tx) -> Result<()> {
+    for (quota, sql) in COUNTS {
+        quotas::recount(tx, quota, sql).await?;
+    }
+    Ok(())
+}
+
 /// Quotas whose count differs from what there is: quota, project, recorded, counted.
 pub async fn quota_drift(conn: &mut Conn) -> Result<Vec<(&'static str, String, i64, i64)>> {
-    const COUNTS: [(&str, &str); 3] = [
-        ("instances", "select project_id, count(*) as used from servers where deleted_at is null group by project_id"),
-        (
-            "cores",
-            "select project_id, sum(cores) as used from servers where deleted_at is null group by project_id",
-        ),
-        ("ram", "select project_id, sum(ram) as used from servers where deleted_at is null group by project_id"),
-    ];
     let mut all = Vec::new();
     for (quota, sql) in COUNTS {
         let drift = quotas::drift(conn, quota, sql).await?;

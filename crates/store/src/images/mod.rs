@@ -291,25 +291,32 @@ pub fn size_charge(bytes: i64) -> i64 {
     (bytes.max(0) + (1 << 20) - 1) >> 20
 }
 
+/// How each quota is counted.
+const COUNTS: [(&str, &str); 2] = [
+    (COUNT_QUOTA, "select owner as project_id, count(*) as used from images where status <> 'deleted' group by owner"),
+    (
+        SIZE_QUOTA,
+        "select owner as project_id, sum((size + 1048575) / 1048576) as used from images \
+         where status <> 'deleted' and size is not null group by owner",
+    ),
+];
+
 /// For the doctor: projects whose quota differs from what they have, as (quota, project, recorded, counted).
 pub async fn quota_drift(conn: &mut Conn) -> Result<Vec<(&'static str, ProjectId, i64, i64)>> {
-    let counts: [(&'static str, &'static str); 2] = [
-        (
-            COUNT_QUOTA,
-            "select owner as project_id, count(*) as used from images where status <> 'deleted' group by owner",
-        ),
-        (
-            SIZE_QUOTA,
-            "select owner as project_id, sum((size + 1048575) / 1048576) as used from images \
-             where status <> 'deleted' and size is not null group by owner",
-        ),
-    ];
     let mut all = Vec::new();
-    for (quota, sql) in counts {
+    for (quota, sql) in COUNTS {
         let drift = crate::quotas::drift(conn, quota, sql).await?;
         all.extend(
             drift.into_iter().map(|(project, recorded, counted)| (quota, ProjectId::new(project), recorded, counted)),
         );
     }
     Ok(all)
+}
+
+/// For the doctor: records what there is.
+pub async fn recount_quotas(tx: &mut Tx) -> Result<()> {
+    for (quota, sql) in COUNTS {
+        crate::quotas::recount(tx, quota, sql).await?;
+    }
+    Ok(())
 }

@@ -49,7 +49,7 @@ use crate::hypervisor::{
 /// QEMU flushes its disks when it quits; after this it is killed.
 const QUIT_TIME_MAX: Duration = Duration::from_secs(10);
 /// A killed process that is not gone by then hangs in the kernel.
-const KILL_TIME_MAX: Duration = Duration::from_secs(10);
+pub const KILL_TIME_MAX: Duration = Duration::from_secs(10);
 /// Time for a QEMU that runs already to answer.
 const RECONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 /// Pause between attempts to get back a QMP connection.

@@ -13,6 +13,7 @@
 //! | `hotplug` | NICs in and out of a running guest |
 //! | `tap` | opening taps for QEMU, which may not |
 //! | `probe` | version, and which accelerator works |
+//! | `strays` | folders and processes of guests that the driver knows nothing of |
 //! | `user`, `cgroup` | the user and the control group of guests |
 //!
 //! Works with QEMU 7.2 (Debian 12) to 10 (Debian 13).
@@ -27,6 +28,7 @@ mod probe;
 mod process;
 mod qmp;
 mod record;
+mod strays;
 mod tap;
 mod user;
 
@@ -50,13 +52,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use self::{
     cgroup::Cgroup,
     command_line::Host,
-    guest::{Guest, Shared, blocking},
+    guest::{Guest, KILL_TIME_MAX, Shared, blocking},
     paths::GuestPaths,
     probe::Found,
 };
 use super::{
-    Capabilities, Consoles, Ensured, Firmware, GuestEvent, GuestNic, GuestSpec, Hypervisor, HypervisorError, Machine,
-    ObservedGuest, Result, RunAs, ShutDown, Version,
+    Capabilities, Consoles, Ensured, Firmware, GuestEnd, GuestEvent, GuestNic, GuestPower, GuestSpec, Hypervisor,
+    HypervisorError, Machine, ObservedGuest, Result, RunAs, ShutDown, Version,
 };
 
 /// Events that a slow receiver may lag behind.
@@ -218,7 +220,36 @@ impl QemuHypervisor {
         lock(&self.guests)
     }
 
+    /// What is there of guests that have no entry. Looked for twice: what was about to go is gone then.
+    async fn strays(&self) -> Result<Vec<ObservedGuest>> {
+        let mut strays = self.traces().await?;
+        strays.retain(|id, _| self.entry(id).is_none());
+        if !strays.is_empty() {
+            let still = self.traces().await?;
+            strays.retain(|id, _| still.contains_key(id) && self.entry(id).is_none());
+        }
+        let observed = |(id, pid): (ServerId, Option<u32>)| {
+            let crashed = || GuestPower::Off { end: GuestEnd::Crashed("nobody started it".to_owned()) };
+            let power = if pid.is_some() { GuestPower::Running } else { crashed() };
+            ObservedGuest { id, boot: 0, power, pid }
+        };
+        Ok(strays.into_iter().map(observed).collect())
+    }
+
+    async fn traces(&self) -> Result<strays::Traces> {
+        let root = self.config.root.clone();
+        blocking(move || strays::traces(&root)).await.map_err(HypervisorError::io("look for guests"))
+    }
+
+    async fn kill_stray(&self, id: &ServerId) -> Result<()> {
+        let killed = strays::kill(self.config.root.clone(), id, KILL_TIME_MAX).await;
+        killed.map_err(HypervisorError::io(format!("kill what runs as guest {id}")))
+    }
+
     async fn remove(&self, id: &ServerId) -> Result<()> {
+        if self.entry(id).is_none() {
+            self.kill_stray(id).await?;
+        }
         // Also a guest that nobody has adopted has its entry, and so its turn.
         let Some((guest, turn)) = self.turn(id, true).await? else { return Ok(()) };
         let (guests, id) = (self.guests.clone(), id.clone());
@@ -251,7 +282,9 @@ impl Hypervisor for QemuHypervisor {
 
     fn list_guests(&self) -> BoxFuture<'_, Result<Vec<ObservedGuest>>> {
         Box::pin(async move {
+            let strays = self.strays().await?;
             let mut guests: Vec<_> = self.map().values().filter_map(|entry| entry.guest.observe()).collect();
+            guests.extend(strays);
             guests.sort_by(|a, b| a.id.cmp(&b.id));
             Ok(guests)
         })
@@ -263,7 +296,10 @@ impl Hypervisor for QemuHypervisor {
     }
 
     fn stop_guest<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.with(id, Ok(()), |guest| async move { guest.stop().await }))
+        Box::pin(async move {
+            self.with(id, Ok(()), |guest| async move { guest.stop().await }).await?;
+            if self.entry(id).is_none() { self.kill_stray(id).await } else { Ok(()) }
+        })
     }
 
     fn remove_guest<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<()>> {
@@ -313,7 +349,7 @@ impl Hypervisor for QemuHypervisor {
     fn adopt(&self) -> BoxFuture<'_, Result<Vec<ObservedGuest>>> {
         Box::pin(async move {
             let root = self.config.root.clone();
-            let names = blocking(move || directories(&root))
+            let names = blocking(move || strays::directories(&root))
                 .await
                 .map_err(HypervisorError::io(format!("list {}", self.config.root.display())))?;
             let adopted = names.into_iter().map(|name| async move {
@@ -402,15 +438,4 @@ fn take_directory(root: &Path) -> io::Result<File> {
         Err(rustix::io::Errno::WOULDBLOCK) => Err(io::Error::other("another agent uses it")),
         Err(error) => Err(error.into()),
     }
-}
-
-fn directories(root: &Path) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            names.extend(entry.file_name().into_string().ok().filter(|name| crate::is_file_name(name)));
-        }
-    }
-    Ok(names)
 }
