@@ -117,7 +117,9 @@ def test_a_plugged_port_of_no_server(cloud, lab):
 
 
 def test_a_metadata_namespace_of_no_network(cloud, lab):
-    name = f"nacre-md-{STRANGER}"
+    listed = subprocess.run(["ip", "netns"], capture_output=True, text=True, check=True).stdout.split()
+    network = lab.port(lab.box).network_id
+    name = next(name for name in listed if network in name).replace(network, STRANGER)
     subprocess.run(["ip", "netns", "add", name], check=True)
     try:
         found_and_fixed(cloud.nacre, "namespace", STRANGER)

@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use tokio::sync::watch;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 
 use crate::{
     admin::{self, Ask},
@@ -44,8 +47,16 @@ pub async fn start(layout: &Layout, options: &CloudOptions) -> anyhow::Result<()
     } else {
         // Found out here, where a person sees it, and not only in the log.
         drop(preflight::listen(options).await?);
-        let child = spawn(layout)?;
-        wait_until_ready(layout, Some(child)).await?;
+        // Listened for before there is a child: a Ctrl-C must not leave one of which `nacre down` knows nothing yet.
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut child = spawn(layout)?;
+        tokio::select! {
+            ready = wait_until_ready(layout, Some(&mut child)) => ready?,
+            _ = interrupt.recv() => {
+                end(&mut child)?;
+                bail!("interrupted; what has been started so far ends with: nacre down");
+            }
+        }
         println!("The cloud is up ({:.1} s).", started.elapsed().as_secs_f64());
     }
     println!("  API          {}", public_url(options));
@@ -66,12 +77,17 @@ fn spawn(layout: &Layout) -> anyhow::Result<Child> {
     command.spawn().context("starting the cloud in the background")
 }
 
+/// Ends the process that was to be the cloud. It leaves guests and daemons as a SIGKILL at any other moment does.
+fn end(child: &mut Child) -> anyhow::Result<()> {
+    child.kill().and_then(|()| child.wait()).map(drop).context("ending what was started")
+}
+
 #[allow(clippy::print_stderr, reason = "progress, on a terminal")]
-async fn wait_until_ready(layout: &Layout, mut child: Option<Child>) -> anyhow::Result<()> {
+async fn wait_until_ready(layout: &Layout, mut child: Option<&mut Child>) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut told = 0;
     loop {
-        if let Some(status) = child.as_mut().map(Child::try_wait).transpose()?.flatten() {
+        if let Some(status) = child.as_mut().map(|child| child.try_wait()).transpose()?.flatten() {
             bail!("the cloud ended while starting ({status}): {}", last_error(layout));
         }
         if admin::call(layout, &Ask::Ready).await.is_ok() {
@@ -165,7 +181,6 @@ async fn serve(layout: &Layout, options: &CloudOptions, control: bool, agent: bo
 
 /// SIGTERM and SIGINT end it; guests are left alone.
 async fn on_signal(stop: watch::Sender<bool>) {
-    use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals can't be listened for: end this process by SIGKILL");

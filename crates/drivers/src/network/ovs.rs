@@ -5,13 +5,15 @@
 //! that is read from and written to the switch's own OVSDB, so nothing is ever polled.
 //!
 //! What is ours carries `nacre-kind`: `server` for taps of guests, `metadata` for the veth of a metadata namespace. The
-//! namespace is called `nacre-md-NETWORK`; `ip netns` lists it.
+//! namespace is called `nacre-md-SWITCH-NETWORK`; `ip netns` lists it. SWITCH stands for the switch's database: named
+//! namespaces are shared by all network namespaces of a machine, and so by clouds that know nothing of each other.
 
 use std::{collections::BTreeSet, net::TcpListener, time::Duration};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use ipnet::{IpNet, Ipv4Net};
 use model::id::{NetworkId, PortId};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
@@ -73,6 +75,7 @@ pub struct Ovs {
     client: Client,
     links: Links,
     datapath: Datapath,
+    namespace_prefix: String,
 }
 
 /// An interface of the integration bridge as it should be.
@@ -90,7 +93,9 @@ impl Ovs {
         let config = Config { remotes, database: DATABASE, tables: TABLES, request_time_max: VERB_TIME_MAX };
         let links = Links::open()
             .map_err(|e| NetworkError::System { what: "open a netlink socket".into(), why: e.to_string() })?;
-        Ok(Self { client: Client::start(config), links, datapath })
+        let switch = hex::encode(&Sha256::digest(remote)[..4]);
+        let namespace_prefix = format!("{NAMESPACE_PREFIX}{switch}-");
+        Ok(Self { client: Client::start(config), links, datapath, namespace_prefix })
     }
 
     /// Waits until the switch's database is read.
@@ -165,7 +170,7 @@ impl Ovs {
     }
 
     async fn make_metadata(&self, spec: &MetadataSpec) -> Result<()> {
-        let names = MetadataNames::of(&spec.network_id);
+        let names = self.metadata_names(&spec.network_id);
         if !self.metadata_whole(&names).await? {
             self.unplug(spec.port_id.as_str()).await?;
             self.links.remove(&names.outside).await?;
@@ -186,6 +191,15 @@ impl Ovs {
         ];
         let plug = Plug { device: &names.outside, port: spec.port_id.as_str(), marks };
         self.apply(|replica| plan_plug(replica, &plug)).await
+    }
+
+    fn metadata_names(&self, network: &NetworkId) -> MetadataNames {
+        let short = short(network.as_str());
+        MetadataNames {
+            namespace: format!("{}{network}", self.namespace_prefix),
+            outside: format!("{METADATA_PREFIX}{short}"),
+            inside: format!("mdi{short}"),
+        }
     }
 
     /// Whether the namespace is alive and joined to this one by its veth.
@@ -240,7 +254,7 @@ impl Ovs {
 
     async fn drop_metadata(&self, id: &NetworkId) -> Result<()> {
         self.ready().await?;
-        let names = MetadataNames::of(id);
+        let names = self.metadata_names(id);
         let ports: Vec<String> = {
             let replica = self.client.replica();
             let own = metadata_rows(&replica).filter(|(network, _)| network == id);
@@ -309,8 +323,10 @@ impl ChassisPorts for Ovs {
     fn list_metadata_namespaces(&self) -> BoxFuture<'_, Result<Vec<NetworkId>>> {
         Box::pin(async {
             self.ready().await?;
-            let names = netns::blocking("list the namespaces", || netns::list(NAMESPACE_PREFIX)).await?;
-            let named = names.iter().filter_map(|name| name.strip_prefix(NAMESPACE_PREFIX)).map(NetworkId::from);
+            let prefix = self.namespace_prefix.clone();
+            let names = netns::blocking("list the namespaces", move || netns::list(&prefix)).await?;
+            let own = |name: &String| name.strip_prefix(&self.namespace_prefix).map(NetworkId::from);
+            let named = names.iter().filter_map(own);
             let replica = self.client.replica();
             let plugged = metadata_rows(&replica).map(|(network, _)| network);
             Ok(named.chain(plugged).collect::<BTreeSet<_>>().into_iter().collect())
@@ -319,7 +335,7 @@ impl ChassisPorts for Ovs {
 
     fn metadata_listener<'a>(&'a self, id: &'a NetworkId, tcp_port: u16) -> BoxFuture<'a, Result<TcpListener>> {
         Box::pin(async move {
-            netns::within(&MetadataNames::of(id).namespace, "listen in the metadata namespace", move || {
+            netns::within(&self.metadata_names(id).namespace, "listen in the metadata namespace", move || {
                 let listener = TcpListener::bind((METADATA_IP, tcp_port))?;
                 listener.set_nonblocking(true)?;
                 Ok(listener)
@@ -334,17 +350,6 @@ struct MetadataNames {
     namespace: String,
     outside: String,
     inside: String,
-}
-
-impl MetadataNames {
-    fn of(network: &NetworkId) -> Self {
-        let short = short(network.as_str());
-        Self {
-            namespace: format!("{NAMESPACE_PREFIX}{network}"),
-            outside: format!("{METADATA_PREFIX}{short}"),
-            inside: format!("mdi{short}"),
-        }
-    }
 }
 
 /// Whether a device's name is one that [`super::tap_name`] or [`MetadataNames`] makes of a UUID.
