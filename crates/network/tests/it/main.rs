@@ -21,7 +21,7 @@ use flow::{Config, Engine, Stepped};
 use model::id::{NetworkId, ProjectId};
 use network::bootstrap::External;
 use serde_json::{Value, json};
-use testkit::{Client, Kind, TestDb, auth, for_each_db, virtual_clock};
+use testkit::{Client, TestDb, auth, for_each_db, virtual_clock};
 
 /// A cloud with an external network, two projects (`blue`, `red`) and an administrator.
 pub struct World {
@@ -103,14 +103,14 @@ impl World {
     }
 }
 
-/// Runs a test in a fresh cloud on each database.
-pub async fn in_a_cloud<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
-    for_each_db(virtual_clock, |db| async { test(World::new(db).await).await }).await;
+/// Runs a test in a fresh cloud on each database. Shared, so that a test which names only a part of it keeps the rest.
+pub async fn in_a_cloud<F: Future<Output = ()>>(test: impl Fn(Arc<World>) -> F) {
+    for_each_db(virtual_clock, |db| async { test(Arc::new(World::new(db).await)).await }).await;
 }
 
 /// The same on SQLite alone, where the database makes no difference.
-pub async fn in_a_small_cloud<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
-    test(World::new(TestDb::new(Kind::Sqlite, virtual_clock()).await).await).await;
+pub async fn in_a_small_cloud<F: Future<Output = ()>>(test: impl Fn(Arc<World>) -> F) {
+    test(Arc::new(World::new(TestDb::sqlite().await).await)).await;
 }
 
 pub fn path(rest: &str) -> String {
