@@ -54,6 +54,21 @@ const RESEND: Duration = Duration::from_secs(60);
 /// How long until a host is looked for again that another control plane may be connected to.
 const ELSEWHERE: Duration = Duration::from_secs(1);
 
+/// A host that left no longer ago is taken to come back: its agent is restarted.
+const AWAY_GRACE: Duration = Duration::from_secs(60);
+/// How long until it is looked for again.
+const AWAY_RETRY: Duration = Duration::from_secs(1);
+
+/// What came of the attempt to place a server.
+enum Claim {
+    /// It has a host.
+    Done,
+    /// Its end was asked for just now.
+    Unwanted,
+    /// A host would take it that has just left.
+    Wait(String),
+}
+
 /// The machine of servers.
 pub struct ServerMachine(pub Arc<State>);
 
@@ -133,9 +148,11 @@ impl ServerMachine {
     async fn schedule(&self, cx: &StepCx, server: &Server) -> Result<Done> {
         let mut tx = cx.begin().await?;
         match self.claim(&mut tx, server).await {
-            Ok(true) => cx.finish(tx, Next::step(BUILD)).await,
-            // Its end was asked for just now.
-            Ok(false) => cx.finish(tx, Next::step(DESTROY).clear_deadline()).await,
+            Ok(Claim::Done) => cx.finish(tx, Next::step(BUILD)).await,
+            Ok(Claim::Unwanted) => cx.finish(tx, Next::step(DESTROY).clear_deadline()).await,
+            Ok(Claim::Wait(host)) => {
+                cx.finish(tx, Next::wait(format!("waits for host {host} to come back")).for_(AWAY_RETRY)).await
+            }
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
                 tx.rollback().await?;
                 self.fail_build(cx, server, &error.message).await
@@ -144,17 +161,26 @@ impl ServerMachine {
         }
     }
 
-    /// Chooses a host, claims it, binds the ports to it. False when the server is to go.
-    async fn claim(&self, tx: &mut Tx, server: &Server) -> Result<bool> {
+    /// Chooses a host, claims it, binds the ports to it.
+    async fn claim(&self, tx: &mut Tx, server: &Server) -> Result<Claim> {
         allocations::lock(tx).await?;
-        let Some(mut server) = lock_alive(tx, server).await? else { return Ok(false) };
+        let Some(mut server) = lock_alive(tx, server).await? else { return Ok(Claim::Unwanted) };
         if server.host.is_some() {
-            return Ok(true);
+            return Ok(Claim::Done);
         }
         let now = tx.now();
         let usages = allocations::usages(tx).await?;
-        let candidates: Vec<_> = usages.iter().map(|u| u.candidate(self.0.config.ratios(), now)).collect();
-        let chosen = placement::choose(&request(&server), &candidates)?;
+        let mut candidates: Vec<_> = usages.iter().map(|u| u.candidate(self.0.config.ratios(), now)).collect();
+        let chosen = match placement::choose(&request(&server), &candidates) {
+            Ok(chosen) => chosen,
+            Err(refusal) => {
+                for (candidate, usage) in candidates.iter_mut().zip(&usages) {
+                    candidate.up |= now.since(usage.host.state_since) < AWAY_GRACE;
+                }
+                let host = placement::choose(&request(&server), &candidates).map_err(|_| refusal)?;
+                return Ok(Claim::Wait(host.name.clone()));
+            }
+        };
         allocations::insert(tx, &claim(&server, &chosen.id)).await?;
         let owner = format!("{}{}", store::network::OWNER_SERVER_PREFIX, chosen.zone);
         for port in server_ports::list(tx, &server.id).await? {
@@ -163,7 +189,7 @@ impl ServerMachine {
         server.host = Some(Placed { id: chosen.id.clone(), name: chosen.name.clone(), zone: chosen.zone.clone() });
         logic::refresh(&mut server, now);
         servers::update(tx, &server).await?;
-        Ok(true)
+        Ok(Claim::Done)
     }
 
     // ---- build ----------------------------------------------------------------------------------------------------

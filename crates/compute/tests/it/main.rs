@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails where it stands")]
 
 mod administration;
+mod crash;
 mod flavors;
 mod hosts;
 mod keypairs;

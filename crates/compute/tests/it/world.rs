@@ -240,7 +240,7 @@ impl World {
 }
 
 /// A public image with data.
-async fn image(db: &Db, folder: &Path) -> String {
+pub async fn image(db: &Db, folder: &Path) -> String {
     let id = ImageId::random();
     std::fs::write(folder.join("image"), IMAGE).unwrap();
     let mut tx = db.begin().await.unwrap();
@@ -283,7 +283,7 @@ pub async fn net(db: &Db, project: &str) -> String {
 }
 
 /// Does for ports what the network service's flow does, on the fake network.
-struct Ports(FakeNetwork);
+pub struct Ports(pub FakeNetwork);
 
 impl Machine for Ports {
     fn kind(&self) -> &'static str {
