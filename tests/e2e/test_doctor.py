@@ -130,8 +130,9 @@ def test_a_metadata_namespace_of_no_network(cloud, lab):
 
 @pytest.mark.parametrize("create", [["ls-add", "stranger"], ["lr-add", "stranger"]])
 def test_a_row_of_ovn_that_has_no_row_here(cloud, lab, create):
-    table = {"ls-add": "Logical_Switch", "lr-add": "Logical_Router"}[create[0]]
-    northbound(cloud.nacre, *create, "--", "set", table, "stranger", f"external_ids:nacre-id={STRANGER}")
+    table, kind = {"ls-add": ("Logical_Switch", "network"), "lr-add": ("Logical_Router", "router")}[create[0]]
+    northbound(cloud.nacre, *create, "--", "set", table, "stranger", f"external_ids:nacre-id={STRANGER}",
+               f"external_ids:nacre-kind={kind}")
     found_and_fixed(cloud.nacre, "ovn", STRANGER)
     assert northbound(cloud.nacre, "--bare", "--columns=name", "find", table, "name=stranger") == ""
 

@@ -29,7 +29,12 @@ use ipnet::IpNet;
 use tokio::{process::Command, sync::watch, time::Instant};
 
 pub use self::daemon::Daemon;
-use super::{Datapath, NetworkError, Result, netns, ovs::Ovs};
+use super::{
+    Datapath, NetworkError, Result,
+    link::Links,
+    netns,
+    ovs::{INTEGRATION_BRIDGE, Ovs},
+};
 
 const RESTART_FIRST: Duration = Duration::from_millis(100);
 const RESTART_MAX: Duration = Duration::from_secs(10);
@@ -254,11 +259,24 @@ impl Engine {
         inner.stops.send_modify(|stops| *stops += 1);
         inner.watched.lock().unwrap_or_else(PoisonError::into_inner).clear();
         use Daemon::{Controller, NorthDb, Northd, SouthDb, Switch, SwitchDb};
+        // Another switch's devices may have the same names: only one that runs has its own.
+        let has_devices = inner.settings.datapath == Datapath::Netdev && Switch.find(&inner.layout).is_some();
         // A controller takes its chassis out of the southbound database on its way out, so databases go last.
         for stage in [&[Controller][..], &[Northd, Switch], &[SwitchDb, NorthDb, SouthDb]] {
             let running = stage.iter().filter_map(|daemon| Some((*daemon, daemon.find(&inner.layout)?)));
             let stopped = join_all(running.map(|(daemon, process)| process.stop(daemon))).await;
             stopped.into_iter().collect::<Result<()>>()?;
+        }
+        if has_devices { self.remove_devices().await } else { Ok(()) }
+    }
+
+    /// The userspace switch makes its bridges' devices persistent, so that they outlive its restarts.
+    async fn remove_devices(&self) -> Result<()> {
+        let links = Links::open()
+            .map_err(|e| NetworkError::System { what: "open a netlink socket".into(), why: e.to_string() })?;
+        let external = self.inner.settings.external.iter().map(|bridge| bridge.name.as_str());
+        for device in external.chain([INTEGRATION_BRIDGE, "ovs-netdev"]) {
+            links.remove(device).await?;
         }
         Ok(())
     }
