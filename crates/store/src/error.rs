@@ -38,6 +38,13 @@ impl Error {
         matches!(self, Self::Sql(sqlx::Error::Database(e)) if e.is_foreign_key_violation())
     }
 
+    /// Whether PostgreSQL ended the transaction for another's sake: a deadlock, a lock not had in time.
+    fn is_contention(&self) -> bool {
+        const DEADLOCK_SERIALIZATION_LOCK: [&str; 3] = ["40P01", "40001", "55P03"];
+        matches!(self, Self::Sql(sqlx::Error::Database(e))
+            if e.code().is_some_and(|code| DEADLOCK_SERIALIZATION_LOCK.contains(&&*code)))
+    }
+
     fn is_out_of_connections(&self) -> bool {
         matches!(self, Self::Sql(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_)))
     }
@@ -47,7 +54,7 @@ impl From<Error> for model::Error {
     fn from(error: Error) -> Self {
         match &error {
             Error::Marker(_) => model::Error::bad_request("MarkerNotFound", error.to_string()),
-            _ if error.is_out_of_connections() => {
+            _ if error.is_out_of_connections() || error.is_contention() => {
                 model::Error::unavailable("DatabaseBusy", "The database is not reachable or overloaded; try again.")
                     .because(error)
                     .retry_after(Duration::from_secs(2))

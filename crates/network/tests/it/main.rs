@@ -1,4 +1,4 @@
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a panic is how tests fail")]
 //! The network service over its API, on both databases, with OVN's stand-in behind its flows.
 
 mod floating_ips;

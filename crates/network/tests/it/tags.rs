@@ -23,7 +23,8 @@ async fn tags_and_lists_by_them() {
         ] {
             let mut found = ids(&world.blue, &format!("networks?project_id=blue&{query}")).await;
             let mut expected: Vec<String> = expected.into_iter().map(str::to_owned).collect();
-            (found.sort(), expected.sort()).1;
+            found.sort();
+            expected.sort();
             assert_eq!(found, expected, "{query}");
         }
         let at = |rest: &str| path(&format!("networks/{none}/tags{rest}"));

@@ -221,9 +221,11 @@ async fn free_vni(tx: &mut Tx, new: &NewNetwork) -> Result<i64, Error> {
 
 /// A number of 24 bits that is not zero, the same each time (FNV-1a).
 fn vni_of(id: &NetworkId, attempt: u8) -> i64 {
-    let hash = id.as_str().bytes().chain([attempt]).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = id
+        .as_str()
+        .bytes()
+        .chain([attempt])
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     i64::try_from((hash >> 20) % ((1 << 24) - 1)).unwrap_or(0) + 1
 }
 
