@@ -314,11 +314,39 @@ mod tests {
             ("told", with(placed(), |s| s.told_generation = 1), "BUILD", "building", Some("spawning"), 0),
             ("runs", running(), "ACTIVE", "active", None, 1),
             ("off", with(running(), off), "SHUTOFF", "stopped", None, 4),
-            ("not settled", with(running(), |s| { off(s); s.observed.phase = Phase::Starting; }), "ACTIVE", "active", None, 4),
+            (
+                "not settled",
+                with(running(), |s| {
+                    off(s);
+                    s.observed.phase = Phase::Starting;
+                }),
+                "ACTIVE",
+                "active",
+                None,
+                4,
+            ),
             ("stops", with(running(), |s| change(s, Change::Stop, NOW)), "ACTIVE", "active", Some("powering-off"), 1),
             ("reboots", with(running(), |s| change(s, Change::Reboot, NOW)), "REBOOT", "active", Some("rebooting"), 1),
-            ("hard", with(running(), |s| change(s, Change::RebootHard, NOW)), "HARD_REBOOT", "active", Some("rebooting_hard"), 1),
-            ("starts", with(running(), |s| { off(s); refresh(s, NOW); change(s, Change::Start, NOW); }), "SHUTOFF", "stopped", Some("powering-on"), 4),
+            (
+                "hard",
+                with(running(), |s| change(s, Change::RebootHard, NOW)),
+                "HARD_REBOOT",
+                "active",
+                Some("rebooting_hard"),
+                1,
+            ),
+            (
+                "starts",
+                with(running(), |s| {
+                    off(s);
+                    refresh(s, NOW);
+                    change(s, Change::Start, NOW);
+                }),
+                "SHUTOFF",
+                "stopped",
+                Some("powering-on"),
+                4,
+            ),
             ("failed", with(running(), |s| fail(s, "why", NOW)), "ERROR", "error", None, 1),
             ("goes", with(running(), deleting), "ACTIVE", "active", Some("deleting"), 1),
             ("goes early", with(placed(), deleting), "BUILD", "building", Some("deleting"), 0),
@@ -337,8 +365,14 @@ mod tests {
     #[test]
     fn what_may_be_done_when() {
         let busy = with(running(), |s| change(s, Change::Stop, NOW));
-        let stopped = with(running(), |s| { s.observed.power = Power::Shutdown; refresh(s, NOW); });
-        let going = with(running(), |s| { s.delete_wanted_at = Some(NOW); refresh(s, NOW); });
+        let stopped = with(running(), |s| {
+            s.observed.power = Power::Shutdown;
+            refresh(s, NOW);
+        });
+        let going = with(running(), |s| {
+            s.delete_wanted_at = Some(NOW);
+            refresh(s, NOW);
+        });
         let table = [
             (&running(), legal::START, false),
             (&running(), legal::STOP, true),
@@ -391,13 +425,9 @@ mod tests {
 
     #[test]
     fn host_names() {
-        for (name, expected) in [
-            ("web", "web"),
-            ("My Server_1", "my-server-1"),
-            ("-x-", "x"),
-            ("a.b", "a-b"),
-            ("\u{30c4}", "Server-id"),
-        ] {
+        for (name, expected) in
+            [("web", "web"), ("My Server_1", "my-server-1"), ("-x-", "x"), ("a.b", "a-b"), ("\u{30c4}", "Server-id")]
+        {
             assert_eq!(hostname(name, "id"), expected, "{name}");
         }
         assert_eq!(hostname(&"a".repeat(80), "id").len(), 63);

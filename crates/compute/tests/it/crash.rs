@@ -10,7 +10,9 @@ use drivers::network::fake::FakeNetwork;
 use flow::BoxFuture;
 use hostlink::{
     Answer, Capabilities, ConsoleText, FromAgent, Hello, HostStats, Phase, PortReport, Power, ServerReport, ToAgent,
-    WantedPower, answer, client::Endpoint, from_agent,
+    WantedPower, answer,
+    client::Endpoint,
+    from_agent,
     server::{Command, ControlPlane, Hub, ImageReader, UnixListener},
     to_agent,
 };
@@ -247,7 +249,8 @@ impl Cloud {
     async fn stop_once(&self) -> bool {
         let path = format!("/compute/v2.1/servers/{}", self.server);
         let server = self.client.get(&path).await;
-        let runs = server.json["server"]["status"] == "ACTIVE" && server.json["server"]["OS-EXT-STS:task_state"].is_null();
+        let runs =
+            server.json["server"]["status"] == "ACTIVE" && server.json["server"]["OS-EXT-STS:task_state"].is_null();
         runs && self.client.post(&format!("{path}/action"), json!({"os-stop": null})).await.status.is_success()
     }
 }
@@ -259,7 +262,11 @@ fn message(message: from_agent::Message) -> FromAgent {
 impl World for Cloud {
     fn set_reachable<'a>(&'a self, db: &'a Db, reachable: bool) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            if reachable { self.connect(db).await } else { self.disconnect().await }
+            if reachable {
+                self.connect(db).await
+            } else {
+                self.disconnect().await
+            }
             Ok(())
         })
     }

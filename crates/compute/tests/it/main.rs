@@ -4,10 +4,12 @@
 
 mod administration;
 mod crash;
+mod faults;
 mod flavors;
 mod hosts;
 mod keypairs;
 mod quotas;
+mod requests;
 mod samples;
 mod scale;
 mod servers;

@@ -36,7 +36,7 @@ async fn a_server_runs_stops_starts_reboots_and_goes() {
         }
         world.gone(&id).await;
         world.assert_sound().await;
-        let ports = store::network::ports::of_device(&mut *db.read().await.unwrap(), &id).await.unwrap();
+        let ports = store::network::ports::of_device(&mut db.read().await.unwrap(), &id).await.unwrap();
         assert!(ports.is_empty());
     })
     .await;
@@ -114,14 +114,26 @@ async fn other_projects_know_nothing_of_it() {
         let red = world.as_("member", "red", "2.100");
         let server = format!("/compute/v2.1/servers/{id}");
         for path in [
-            "", "/ips", "/ips/private", "/metadata", "/metadata/x", "/tags", "/os-instance-actions", "/os-interface",
-            "/os-security-groups", "/os-volume_attachments", "/os-server-password",
+            "",
+            "/ips",
+            "/ips/private",
+            "/metadata",
+            "/metadata/x",
+            "/tags",
+            "/os-instance-actions",
+            "/os-interface",
+            "/os-security-groups",
+            "/os-volume_attachments",
+            "/os-server-password",
         ] {
             red.get(&format!("{server}{path}")).await.expect(404);
         }
         for action in [
-            json!({"os-start": null}), json!({"os-stop": null}), json!({"reboot": {"type": "HARD"}}),
-            json!({"os-getConsoleOutput": {}}), json!({"forceDelete": null}),
+            json!({"os-start": null}),
+            json!({"os-stop": null}),
+            json!({"reboot": {"type": "HARD"}}),
+            json!({"os-getConsoleOutput": {}}),
+            json!({"forceDelete": null}),
         ] {
             red.post(&format!("{server}/action"), action).await.expect(404);
         }

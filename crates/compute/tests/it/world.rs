@@ -13,7 +13,10 @@ use drivers::{
     network::{NetworkSpec, Northbound, PortKind, PortSpec, fake::FakeNetwork},
 };
 use flow::{BoxFuture, Done, Engine, Flow, Machine, Next, StepCx, StepInfo};
-use hostlink::{client::Endpoint, server::{Hub, UnixListener}};
+use hostlink::{
+    client::Endpoint,
+    server::{Hub, UnixListener},
+};
 use model::{
     Clock, Result,
     id::{ImageId, NetworkId, ProjectId},
@@ -213,13 +216,11 @@ impl World {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let mut conn = self.db.read().await.unwrap();
-        let rows = store::query("select f.kind, f.step, f.reason, f.last_error, count(*) as n from flows f group by f.kind, f.step, f.reason, f.last_error").fetch_all(&mut *conn).await.unwrap();
-        for row in &rows {
-            use store::RowExt;
-            let text = |name: &str| row.text(name).unwrap();
-            println!("{} {} {} {} {}", text("kind"), text("step"), text("reason"), text("last_error"), row.int("n").unwrap());
-        }
-        panic!("never: {what}");
+        let rows = store::query("select kind || '/' || step || ': ' || reason || last_error as at from flows")
+            .fetch_all(&mut *conn)
+            .await;
+        let flows: Vec<String> = rows.unwrap().iter().map(|row| store::RowExt::text(row, "at").unwrap()).collect();
+        panic!("never: {what}; {flows:#?}");
     }
 
     /// Waits until the flow of the server sleeps for that reason.
