@@ -25,6 +25,8 @@ use crate::{
 
 /// How long a cloud may take to be ready; on the slowest machine seen it takes 5 s.
 const READY_TIME_MAX: Duration = Duration::from_secs(60);
+/// How long a lock may be held by somebody who is not the cloud.
+const LOCK_TIME_MAX: Duration = Duration::from_secs(1);
 /// How often readiness is asked for meanwhile.
 const READY_INTERVAL: Duration = Duration::from_millis(50);
 
@@ -41,8 +43,8 @@ pub async fn start(layout: &Layout, options: &CloudOptions) -> anyhow::Result<()
     preflight::check(layout, options)?;
     layout.create()?;
     let started = Instant::now();
-    if Lock::is_held(layout) {
-        wait_until_ready(layout, None).await?;
+    // One that was just killed holds its lock until its last thread is gone: then it is not waited for but replaced.
+    if Lock::is_held(layout) && wait_until_ready(layout, None).await? {
         println!("The cloud is running already.");
     } else {
         // Found out here, where a person sees it, and not only in the log.
@@ -51,7 +53,7 @@ pub async fn start(layout: &Layout, options: &CloudOptions) -> anyhow::Result<()
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut child = spawn(layout)?;
         tokio::select! {
-            ready = wait_until_ready(layout, Some(&mut child)) => ready?,
+            ready = wait_until_ready(layout, Some(&mut child)) => drop(ready?),
             _ = interrupt.recv() => {
                 end(&mut child)?;
                 bail!("interrupted; what has been started so far ends with: nacre down");
@@ -82,8 +84,9 @@ fn end(child: &mut Child) -> anyhow::Result<()> {
     child.kill().and_then(|()| child.wait()).map(drop).context("ending what was started")
 }
 
+/// Waits for the cloud that `child` is to become, or for one that runs already: false if that one has ended meanwhile.
 #[allow(clippy::print_stderr, reason = "progress, on a terminal")]
-async fn wait_until_ready(layout: &Layout, mut child: Option<&mut Child>) -> anyhow::Result<()> {
+async fn wait_until_ready(layout: &Layout, mut child: Option<&mut Child>) -> anyhow::Result<bool> {
     let started = Instant::now();
     let mut told = 0;
     loop {
@@ -92,6 +95,9 @@ async fn wait_until_ready(layout: &Layout, mut child: Option<&mut Child>) -> any
         }
         if admin::call(layout, &Ask::Ready).await.is_ok() {
             break;
+        }
+        if child.is_none() && !Lock::is_held(layout) {
+            return Ok(false);
         }
         if started.elapsed() > READY_TIME_MAX {
             bail!("the cloud is not ready after {READY_TIME_MAX:?}; its log is {}", layout.log().display());
@@ -113,7 +119,7 @@ async fn wait_until_ready(layout: &Layout, mut child: Option<&mut Child>) -> any
     if told > 0 {
         eprintln!();
     }
-    Ok(())
+    Ok(true)
 }
 
 /// The last line of the log that says why.
@@ -151,7 +157,7 @@ async fn serve(layout: &Layout, options: &CloudOptions, control: bool, agent: bo
     logs::start();
     preflight::check(layout, options)?;
     layout.create()?;
-    let _lock = Lock::take(layout, if control { "nacre" } else { "agent" })?;
+    let _lock = Lock::take(layout, if control { "nacre" } else { "agent" }).await?;
     let (stop, stopped) = watch::channel(false);
     tokio::spawn(on_signal(stop));
     let drivers = host::Drivers::open(layout, options).await?;
@@ -220,7 +226,7 @@ impl Lock {
         }
     }
 
-    fn take(layout: &Layout, role: &str) -> anyhow::Result<Self> {
+    async fn take(layout: &Layout, role: &str) -> anyhow::Result<Self> {
         let path = Self::path(layout, role);
         let mut file = OpenOptions::new()
             .read(true)
@@ -230,8 +236,13 @@ impl Lock {
             .mode(0o600)
             .open(&path)
             .with_context(|| format!("opening {}", path.display()))?;
-        if rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-            bail!("another nacre already runs with the state directory {}", layout.root.display());
+        // Whoever only looks holds it for a moment, and so does one that was killed.
+        let since = Instant::now();
+        while rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            if since.elapsed() > LOCK_TIME_MAX {
+                bail!("another nacre already runs with the state directory {}", layout.root.display());
+            }
+            tokio::time::sleep(READY_INTERVAL).await;
         }
         file.set_len(0)?;
         write!(file, "{}", std::process::id())?;
