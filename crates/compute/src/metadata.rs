@@ -153,3 +153,57 @@ fn ec2(server: &Server, facts: &Facts) -> Ec2Metadata {
 fn ec2_id(prefix: &str, uuid: &str) -> String {
     format!("{prefix}-{}", uuid.chars().filter(char::is_ascii_hexdigit).take(8).collect::<String>())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use model::{
+        Timestamp,
+        id::{ProjectId, UserId},
+    };
+
+    use super::*;
+
+    fn server() -> Server {
+        Server {
+            id: "12345678-0000-4000-8000-000000000000".into(),
+            name: "web".into(),
+            hostname: "web".into(),
+            key_name: Some("mine".into()),
+            key_public: Some("ssh-ed25519 AAAA".into()),
+            user_data: Some("IyE=".into()),
+            ..Server::new(ProjectId::new("p"), UserId::new("u"), Timestamp(0))
+        }
+    }
+
+    #[test]
+    fn what_cloud_init_looks_for() {
+        let metadata = BTreeMap::from([("role".to_owned(), "db".to_owned())]);
+        let facts = Facts { metadata, public_ipv4: "192.0.2.7".parse().ok(), ..Facts::default() };
+        let documents = documents(&server(), &facts);
+        let meta: Value = serde_json::from_str(&documents.meta_data_json).unwrap();
+        for (pointer, expected) in [
+            ("/uuid", json!("12345678-0000-4000-8000-000000000000")),
+            ("/hostname", json!("web.novalocal")),
+            ("/public_keys/mine", json!("ssh-ed25519 AAAA")),
+            ("/keys/0/type", json!("ssh")),
+            ("/meta/role", json!("db")),
+            ("/launch_index", json!(0)),
+        ] {
+            assert_eq!(meta.pointer(pointer), Some(&expected), "{pointer}");
+        }
+        assert_eq!(documents.user_data_base64, "IyE=");
+        let ec2 = documents.ec2.unwrap();
+        assert_eq!((ec2.instance_id.as_str(), ec2.public_ipv4.as_str()), ("i-12345678", "192.0.2.7"));
+        assert_eq!(ec2.public_keys.len(), 1);
+    }
+
+    #[test]
+    fn without_a_key_or_metadata_there_are_no_such_fields() {
+        let bare = Server { key_name: None, hostname: "a.example.org".into(), ..server() };
+        let meta = meta_data(&bare, &Facts::default());
+        assert!(["public_keys", "keys", "meta"].iter().all(|name| meta.get(name).is_none()));
+        assert_eq!(meta["hostname"], "a.example.org");
+    }
+}
