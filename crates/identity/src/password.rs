@@ -3,8 +3,8 @@
 use std::{fmt, time::Duration};
 
 use argon2::{
-    Algorithm, Argon2, Params, Version,
-    password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
+    Algorithm, Argon2, Block, Params, Version,
+    password_hash::phc::{Ident, Output, ParamsString, PasswordHash, Salt},
 };
 use model::{Error, Result};
 use serde::{Deserialize, Deserializer};
@@ -16,6 +16,9 @@ use zeroize::Zeroizing;
 const MEMORY_KIB: u32 = 7 * 1024;
 const PASSES: u32 = 5;
 const LANES: u32 = 1;
+/// Room that is reserved for one hash, in blocks of 1 KiB, whatever part of it is used. Above 32 MiB the C library maps
+/// memory of its own for it and gives it back at once; below, each thread that ever hashed would keep what it freed.
+const RESERVED_BLOCKS: usize = 33 * 1024;
 /// Hashes at once; more would only share the same cores.
 const AT_ONCE: usize = 2;
 /// How long a login waits for its turn before it is told to try again.
@@ -82,8 +85,7 @@ impl Passwords {
             let message = format!("A password may have {PASSWORD_BYTES_MAX} bytes at the most.");
             return Err(Error::bad_request("PasswordTooLong", message));
         }
-        let work = move || argon2()?.hash_password(password.0.as_bytes()).map(|hash| hash.to_string());
-        self.run(work).await?.map_err(|e| Error::internal("hashing a password", e.to_string()))
+        self.run(move || hash(password.0.as_bytes())).await?.map_err(|e| Error::internal("hashing a password", e))
     }
 
     /// Whether it is the password. Takes as long where there is no hash to compare with.
@@ -95,9 +97,7 @@ impl Passwords {
             let known = hash.is_some() && password.len() <= PASSWORD_BYTES_MAX;
             let against = hash.as_deref().unwrap_or(NOBODY);
             let bytes = if known { password.0.as_bytes() } else { b"".as_slice() };
-            let same =
-                PasswordHash::new(against).is_ok_and(|hash| Argon2::default().verify_password(bytes, &hash).is_ok());
-            known && same
+            is_hash_of(against, bytes) == Some(true) && known
         };
         self.run(work).await
     }
@@ -112,9 +112,45 @@ impl Passwords {
     }
 }
 
-fn argon2() -> argon2::password_hash::Result<Argon2<'static>> {
-    let params = Params::new(MEMORY_KIB, PASSES, LANES, None)?;
-    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+fn hash(password: &[u8]) -> Result<String, String> {
+    let text = |e: &dyn fmt::Display| e.to_string();
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None).map_err(|e| text(&e))?;
+    let salt: [u8; 16] = rand::random();
+    let output = digest(&params, Version::V0x13, password, &salt, Params::DEFAULT_OUTPUT_LEN);
+    let hash = PasswordHash {
+        algorithm: Ident::new("argon2id").map_err(|e| text(&e))?,
+        version: Some(Version::V0x13.into()),
+        params: ParamsString::try_from(&params).map_err(|e| text(&e))?,
+        salt: Some(Salt::new(&salt).map_err(|e| text(&e))?),
+        hash: Some(output.ok_or("argon2 refused its parameters")?),
+    };
+    Ok(hash.to_string())
+}
+
+/// None for a hash that isn't ours.
+fn is_hash_of(hash: &str, password: &[u8]) -> Option<bool> {
+    let hash = PasswordHash::new(hash).ok()?;
+    let (salt, expected) = (hash.salt.as_ref()?, hash.hash.as_ref()?);
+    if hash.algorithm.as_str() != "argon2id" {
+        return None;
+    }
+    let params = Params::try_from(&hash).ok()?;
+    let version = Version::try_from(hash.version?).ok()?;
+    let output = digest(&params, version, password, salt.as_ref(), expected.len())?;
+    // Compares in constant time.
+    Some(output == *expected)
+}
+
+fn digest(params: &Params, version: Version, password: &[u8], salt: &[u8], bytes: usize) -> Option<Output> {
+    if params.block_count() > RESERVED_BLOCKS {
+        return None;
+    }
+    let mut blocks: Vec<Block> = Vec::with_capacity(RESERVED_BLOCKS);
+    blocks.resize(params.block_count(), Block::default());
+    let mut output = vec![0; bytes];
+    let argon2 = Argon2::new(Algorithm::Argon2id, version, params.clone());
+    argon2.hash_password_into_with_memory(password, salt, &mut output, &mut blocks).ok()?;
+    Output::new(&output).ok()
 }
 
 #[cfg(test)]
