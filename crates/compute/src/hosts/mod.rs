@@ -15,7 +15,7 @@ use hostlink::ServerSpec;
 use model::{Result, id::NetworkId};
 use store::{
     Conn,
-    compute::{server_ports, servers, servers::Server},
+    compute::{server_labels, server_ports, servers::Server},
     network::{floating_ips, networks, ports, security_groups, subnets},
 };
 
@@ -66,7 +66,7 @@ async fn facts(conn: &mut Conn, server: &Server) -> Result<Facts> {
     Ok(Facts {
         public_ipv4: public.iter().map(|ip| ip.address).find(std::net::IpAddr::is_ipv4),
         security_groups: sorted.into_keys().collect(),
-        metadata: servers::metadata(conn, &server.id).await?,
+        metadata: server_labels::metadata(conn, &server.id).await?,
         interfaces,
     })
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use store::{
     Tx,
     compute::{
-        default_quota, flavors, hosts, keypairs,
+        default_quota, flavors, hosts, keypairs, server_labels,
         servers::{self, FlavorCopy, ImageCopy, Server},
     },
     flows, images,
@@ -448,8 +448,8 @@ async fn insert(
     state: &State,
 ) -> Result<()> {
     servers::insert(tx, server).await?;
-    servers::set_metadata(tx, &server.id, &request.metadata).await?;
-    servers::set_tags(tx, &server.id, &request.tags).await?;
+    server_labels::set_metadata(tx, &server.id, &request.metadata).await?;
+    server_labels::set_tags(tx, &server.id, &request.tags).await?;
     for (position, plan) in (0_i64..).zip(plans) {
         let place = (position, "", state.config.zone.as_str());
         networks::attach(tx, (&server.project_id, &server.id), plan, groups, place).await?;

@@ -7,7 +7,7 @@ use serde_json::json;
 use store::{
     Tx,
     compute::{
-        default_quota,
+        default_quota, server_labels,
         servers::{self, Server},
     },
     flows, quotas,
@@ -23,7 +23,7 @@ type Metadata = BTreeMap<String, String>;
 pub async fn list(cx: &Cx) -> Result<Reply> {
     let mut conn = cx.db().read().await?;
     let server = api::load(cx, &mut conn).await?;
-    Reply::ok(&json!({"metadata": servers::metadata(&mut conn, &server.id).await?}))
+    Reply::ok(&json!({"metadata": server_labels::metadata(&mut conn, &server.id).await?}))
 }
 
 /// `GET .../{key}`.
@@ -31,7 +31,7 @@ pub async fn show(cx: &Cx) -> Result<Reply> {
     let mut conn = cx.db().read().await?;
     let server = api::load(cx, &mut conn).await?;
     let key = cx.param("key");
-    let metadata = servers::metadata(&mut conn, &server.id).await?;
+    let metadata = server_labels::metadata(&mut conn, &server.id).await?;
     let value = metadata.get(key).ok_or_else(no_such_item)?;
     Reply::ok(&json!({"meta": {key: value}}))
 }
@@ -92,11 +92,11 @@ async fn change(cx: &Cx, how: impl FnOnce(&mut Metadata) -> Result<()>) -> Resul
     let mut tx = cx.db().begin().await?;
     let mut server = api::load_for_change(cx, &mut tx).await?;
     logic::check(&server, legal::METADATA)?;
-    let mut all = servers::metadata(&mut tx, &server.id).await?;
+    let mut all = server_labels::metadata(&mut tx, &server.id).await?;
     how(&mut all)?;
     let limit = quotas::limit(&mut tx, &server.project_id, "metadata_items").await?;
     create::check_metadata(&all, limit.unwrap_or_else(|| default_quota("metadata_items")))?;
-    servers::set_metadata(&mut tx, &server.id, &all).await?;
+    server_labels::set_metadata(&mut tx, &server.id, &all).await?;
     touch(&mut tx, &mut server).await?;
     tx.commit().await?;
     Ok(all)

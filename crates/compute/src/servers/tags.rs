@@ -2,7 +2,7 @@
 
 use model::{Error, Result};
 use serde_json::json;
-use store::compute::servers;
+use store::compute::{server_labels, servers};
 use web::{Cx, Reply, StatusCode};
 
 use super::{api, create, logic, logic::legal};
@@ -11,7 +11,7 @@ use super::{api, create, logic, logic::legal};
 pub async fn list(cx: &Cx) -> Result<Reply> {
     let mut conn = cx.db().read().await?;
     let server = api::load(cx, &mut conn).await?;
-    Reply::ok(&json!({"tags": servers::tags(&mut conn, &server.id).await?}))
+    Reply::ok(&json!({"tags": server_labels::tags(&mut conn, &server.id).await?}))
 }
 
 /// `GET .../{tag}`.
@@ -19,7 +19,7 @@ pub async fn show(cx: &Cx) -> Result<Reply> {
     let mut conn = cx.db().read().await?;
     let server = api::load(cx, &mut conn).await?;
     let tag = cx.param("tag");
-    if servers::tags(&mut conn, &server.id).await?.iter().any(|t| t == tag) {
+    if server_labels::tags(&mut conn, &server.id).await?.iter().any(|t| t == tag) {
         return Ok(Reply::no_content());
     }
     Err(not_found(server.id.as_str(), tag))
@@ -83,12 +83,12 @@ async fn change(cx: &Cx, how: impl FnOnce(&mut Vec<String>) -> Result<()>) -> Re
     let mut tx = cx.db().begin().await?;
     let mut server = api::load_for_change(cx, &mut tx).await?;
     logic::check(&server, legal::TAGS)?;
-    let mut tags = servers::tags(&mut tx, &server.id).await?;
+    let mut tags = server_labels::tags(&mut tx, &server.id).await?;
     how(&mut tags)?;
     tags.sort();
     tags.dedup();
     create::check_tags(&tags)?;
-    servers::set_tags(&mut tx, &server.id, &tags).await?;
+    server_labels::set_tags(&mut tx, &server.id, &tags).await?;
     server.updated_at = tx.now();
     servers::update(&mut tx, &server).await?;
     tx.commit().await?;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`servers`] | servers: rows, intent, what hosts report, what users see |
 //! | [`server_list`] | their lists: filters, and what a page shows besides the rows |
+//! | [`server_labels`] | their metadata and tags |
 //! | [`server_ports`] | which ports a server has |
 //! | [`actions`] | instance actions and their events |
 //! | [`hosts`] | hypervisor hosts |
@@ -18,6 +19,7 @@ pub mod audit;
 pub mod flavors;
 pub mod hosts;
 pub mod keypairs;
+pub mod server_labels;
 pub mod server_list;
 pub mod server_ports;
 pub mod servers;
