@@ -139,7 +139,9 @@ impl Hosts {
         server_logic::refresh(&mut server, now);
         if server != before {
             servers::update(&mut tx, &server).await?;
-            flows::wake(&mut tx, &server.id);
+            if logic::is_for_the_flow(&before, &server) {
+                flows::wake(&mut tx, &server.id);
+            }
         }
         Ok(tx.commit().await?)
     }

@@ -148,6 +148,12 @@ pub fn strays<'a>(servers: &[Server], holdings: &'a [Holding]) -> Vec<&'a Holdin
     holdings.iter().filter(|holding| !holding.removed && !own.contains_key(holding.server_id.as_str())).collect()
 }
 
+/// Whether a report changed anything that the server's flow waits for: how far the work is, is not.
+pub fn is_for_the_flow(before: &Server, after: &Server) -> bool {
+    let rests = matches!(after.observed.phase, Phase::Settled | Phase::Failed);
+    rests || after.observed.power != before.observed.power || after.wanted != before.wanted
+}
+
 /// A report's power as rows hold it.
 pub fn power(power: hostlink::Power) -> Power {
     match power {
