@@ -171,7 +171,7 @@ impl App {
             v.negotiate(&parts.headers)
         })?;
         trace.version = versions.map(|_| version);
-        let (candidates, params) = self.matching(service, rest, parts, version)?;
+        let Matching { routes: candidates, params } = self.matching(service, rest, parts, version)?;
         let first = candidates.first().ok_or_else(|| not_found(rest))?;
         trace.route = first.path;
         // The token before the body: who may not ask has nothing read.
@@ -215,13 +215,7 @@ impl App {
     }
 
     /// The routes of that path, method and version; several only where actions tell them apart.
-    fn matching(
-        &self,
-        service: usize,
-        rest: &str,
-        parts: &Parts,
-        version: Version,
-    ) -> Result<(Vec<&'static Route>, Vec<(String, String)>)> {
+    fn matching(&self, service: usize, rest: &str, parts: &Parts, version: Version) -> Result<Matching> {
         // Nova and Neutron take a slash at the end; the tables have none but at the root.
         let trimmed = if rest.len() > 1 { rest.trim_end_matches('/') } else { rest };
         let router = &self.routers[service];
@@ -237,7 +231,7 @@ impl App {
             routes = of_method(&http::Method::GET);
         }
         match (routes.is_empty(), alive.clone().next().is_some()) {
-            (false, _) => Ok((routes, params)),
+            (false, _) => Ok(Matching { routes, params }),
             (true, true) => Err(Error::new(
                 ErrorKind::MethodNotAllowed,
                 "MethodNotAllowed",
@@ -271,6 +265,12 @@ impl App {
         let host = text("x-forwarded-host").or_else(|| text("host")).unwrap_or("localhost");
         format!("{scheme}://{host}")
     }
+}
+
+/// The routes that a request may mean, and the parameters of its path.
+struct Matching {
+    routes: Vec<&'static Route>,
+    params: Vec<(String, String)>,
 }
 
 /// What is known of a request so far, for its log line.
