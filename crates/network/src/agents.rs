@@ -11,10 +11,10 @@ use crate::collection::{self, Shape};
 /// The one zone: networks and routers are everywhere.
 const ZONE: &str = "nova";
 
-/// `GET /agents`
+/// `GET /agents`: as in Neutron, who may see none gets an empty list.
 pub async fn list(cx: &Cx) -> Result<Reply> {
-    cx.authorize(&Target::none())?;
-    let all = chassis::list(&mut *cx.db().read().await?).await?;
+    let mut all = chassis::list(&mut *cx.db().read().await?).await?;
+    all.retain(|_| cx.can("get_agent", &Target::none()));
     let wanted = |shape: &Shape| {
         ["host", "agent_type", "binary", "id"]
             .iter()

@@ -36,6 +36,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Add port_details attribute to Floating IP resource",
         "2018-04-09T10:00:00-00:00",
     ),
+    (
+        "ip-substring-filtering",
+        "IP address substring filtering",
+        "Provides IP address substring filtering when listing ports",
+        "2017-11-28T09:00:00-00:00",
+    ),
     ("net-mtu", "Network MTU", "Provides MTU attribute for a network resource.", "2015-03-25T10:00:00-00:00"),
     (
         "net-mtu-writable",

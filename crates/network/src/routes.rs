@@ -1,7 +1,7 @@
 //! Every operation of the service.
 
 use web::{
-    Access::{Public, Rule},
+    Access::{Public, Rule, Token},
     Route, handler,
 };
 
@@ -77,7 +77,7 @@ pub const ROUTES: &[Route] = &[
     Route::put("/v2.0/quotas/{project_id}", Rule("update_quota"), handler!(quotas::update)),
     Route::delete("/v2.0/quotas/{project_id}", Rule("delete_quota"), handler!(quotas::delete)),
     // where the network runs
-    Route::get("/v2.0/agents", Rule("get_agent"), handler!(agents::list)),
+    Route::get("/v2.0/agents", Token, handler!(agents::list)),
     Route::get("/v2.0/agents/{id}", Rule("get_agent"), handler!(agents::show)),
     Route::get("/v2.0/availability_zones", Rule("get_availability_zone"), handler!(agents::list_zones)),
     // tags

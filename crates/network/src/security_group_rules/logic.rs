@@ -148,36 +148,49 @@ fn ports(create: &Create, protocol: Option<&str>) -> Result<()> {
     if min.is_none() && max.is_none() {
         return Ok(());
     }
-    let within = |value: Option<i64>, top: i64| value.is_none_or(|v| (0..=top).contains(&v));
+    if let Some(port) = [min, max].into_iter().flatten().find(|port| !(0..=65535).contains(port)) {
+        return Err(invalid_port(port));
+    }
     match classify(protocol) {
         Some(ProtocolClass::Any) | None => Err(Error::bad_request(
             "SecurityGroupProtocolRequiredWithPorts",
             "Must also specify protocol if port range is given.",
         )),
         Some(ProtocolClass::Tcp | ProtocolClass::Udp | ProtocolClass::Sctp) => match (min, max) {
-            (Some(min), Some(max)) if (1..=65535).contains(&min) && min <= max && max <= 65535 => Ok(()),
-            (Some(0), _) | (_, Some(0)) => {
-                Err(Error::bad_request("SecurityGroupInvalidPortValue", "Invalid value for port 0."))
-            }
+            (Some(0), _) | (_, Some(0)) => Err(invalid_port(0)),
+            (Some(min), Some(max)) if min <= max => Ok(()),
             _ => Err(Error::bad_request(
                 "SecurityGroupInvalidPortRange",
-                "For TCP/UDP protocols, port_range_min must be <= port_range_max.",
+                "For TCP/UDP protocols, port_range_min must be <= port_range_max",
             )),
         },
-        Some(ProtocolClass::Icmp) => match (min, max) {
-            (None, Some(code)) => Err(Error::bad_request(
-                "SecurityGroupMissingIcmpType",
-                format!("ICMP code (port-range-max) {code} is provided but ICMP type (port-range-min) is missing."),
-            )),
-            _ if within(min, 255) && within(max, 255) => Ok(()),
-            _ => Err(Error::bad_request(
-                "SecurityGroupInvalidIcmpValue",
-                "Invalid value for ICMP type or code: it must be 0 to 255.",
-            )),
-        },
+        Some(ProtocolClass::Icmp) => icmp(min, max),
         Some(ProtocolClass::Other(_)) => {
             Err(invalid(format!("protocol {} has no ports", protocol.unwrap_or_default())))
         }
+    }
+}
+
+fn invalid_port(port: i64) -> Error {
+    Error::bad_request("SecurityGroupInvalidPortValue", format!("Invalid value for port {port}"))
+}
+
+/// Of ICMP the range's ends are type and code.
+fn icmp(kind: Option<i64>, code: Option<i64>) -> Result<()> {
+    for (field, attribute, value) in [("type", "port-range-min", kind), ("code", "port-range-max", code)] {
+        if let Some(value) = value.filter(|v| !(0..=255).contains(v)) {
+            return Err(Error::bad_request(
+                "SecurityGroupInvalidIcmpValue",
+                format!("Invalid value for ICMP {field} ({attribute}) {value}. It must be 0 to 255."),
+            ));
+        }
+    }
+    match (kind, code) {
+        (None, Some(code)) => Err(Error::bad_request(
+            "SecurityGroupMissingIcmpType",
+            format!("ICMP code (port-range-max) {code} is provided but ICMP type (port-range-min) is missing."),
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -270,7 +283,7 @@ mod tests {
             ),
             (
                 r#"{"direction": "ingress", "protocol": "tcp", "port_range_min": 1, "port_range_max": 65536}"#,
-                Some("SecurityGroupInvalidPortRange"),
+                Some("SecurityGroupInvalidPortValue"),
             ),
             (
                 r#"{"direction": "ingress", "protocol": "icmp", "port_range_max": 2}"#,

@@ -89,3 +89,19 @@ async fn what_can_not_be() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_external_network_takes_its_unused_floating_ips_with_it() {
+    in_a_cloud(|world| async move {
+        let network = id(&create(&world.admin, "networks", json!({"network": {"router:external": true}})).await);
+        let subnet = json!({"subnet": {"network_id": network, "ip_version": 4, "cidr": "10.100.0.0/28"}});
+        create(&world.admin, "subnets", subnet).await;
+        let floating = json!({"floatingip": {"floating_network_id": network}});
+        let floating = id(&create(&world.blue, "floatingips", floating).await);
+        world.admin.delete(&path(&format!("networks/{network}"))).await.expect(204);
+        world.blue.get(&path(&format!("floatingips/{floating}"))).await.expect(404);
+        world.settle().await;
+        assert_eq!(world.doctor().await, Vec::<String>::new());
+    })
+    .await;
+}

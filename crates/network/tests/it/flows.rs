@@ -34,7 +34,10 @@ use store::{
         subnets::NewSubnet,
     },
 };
-use testkit::harness::{self, Options, Rest, Scenario};
+use testkit::{
+    Kind,
+    harness::{self, Options, Rest, Scenario},
+};
 
 use crate::{in_a_cloud, path, show};
 
@@ -259,7 +262,9 @@ impl harness::World for Everything {
 
 #[tokio::test]
 async fn everything_survives_everything() {
-    let report = harness::run(&Options::default(), |db| {
+    // One step at a time shows nothing of a database's locks: one of the two is enough, and the other tests run on both.
+    let options = Options { databases: vec![Kind::Sqlite], ..Options::default() };
+    let report = harness::run(&options, |db| {
         Box::pin(async move {
             let gated = Gated::default();
             build(db).await.expect("building");

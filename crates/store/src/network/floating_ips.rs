@@ -384,6 +384,21 @@ pub async fn delete(tx: &mut Tx, id: &FloatingIpId) -> Result<(), Error> {
     Ok(release(tx, &floating_ip.project_id, "floatingip", 1).await?)
 }
 
+/// Deletes the floating IPs of an external network that lead nowhere: the network is going.
+pub(super) async fn delete_unused(tx: &mut Tx, network: &NetworkId) -> Result<(), Error> {
+    let rows = query(
+        "select id from floating_ips where floating_network_id = $1 and port_id is null and deleted_at is null order by id",
+    )
+    .bind(network.as_str())
+    .fetch_all(&mut **tx)
+    .await
+    .map_err(crate::Error::from)?;
+    for row in &rows {
+        delete(tx, &row.id("id")?).await?;
+    }
+    Ok(())
+}
+
 /// The ids of those that the router translates.
 pub(super) async fn on_router(conn: &mut Conn, router: &RouterId) -> Result<Vec<String>> {
     let rows = query("select id from floating_ips where router_id = $1").bind(router.as_str()).fetch_all(conn).await?;

@@ -7,7 +7,7 @@ use model::{
 use sqlx::AssertSqlSafe;
 
 use super::{
-    Meta, OWNER_METADATA, Viewer, charge, column, ports, release, routers,
+    Meta, OWNER_METADATA, Viewer, charge, column, floating_ips, ports, release, routers,
     rows::{self, Table},
     subnets, tags,
 };
@@ -352,12 +352,13 @@ pub async fn update(tx: &mut Tx, network: &Network) -> Result<()> {
     Ok(())
 }
 
-/// Deletes a network with its subnets and its metadata port.
+/// Deletes a network with its subnets, its metadata port, and its floating IPs that lead nowhere.
 ///
 /// # Errors
 /// `NetworkNotFound`, or `NetworkInUse` while other ports are on it.
 pub async fn delete(tx: &mut Tx, id: &NetworkId) -> Result<(), Error> {
     let network = lock(tx, id).await?;
+    floating_ips::delete_unused(tx, id).await?;
     let ports = ports::on_network(tx, id).await?;
     if let Some(port) = ports.iter().find(|p| p.device_owner != OWNER_METADATA) {
         return Err(Error::conflict(
