@@ -237,6 +237,25 @@ on_every_driver! {
 }
 
 #[tokio::test]
+async fn what_is_no_disk_is_a_stray_and_can_be_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let disks = LocalDisks::open(LocalConfig::new(folder.path(), None)).await.unwrap();
+    let strays = ["base/noise.qcow2", "base/noise.txt", "note", "servers/note"].map(|name| folder.path().join(name));
+    for stray in &strays {
+        std::fs::write(stray, "not an image").unwrap();
+    }
+    std::fs::create_dir(folder.path().join("servers/a-server")).unwrap();
+    let found = disks.list().await.unwrap();
+    assert_eq!((found.bases, found.servers.len(), found.strays), (vec![], 1, strays.to_vec()));
+    disks.remove_stray(&folder.path().join("servers/a-server")).await.unwrap();
+    for stray in &strays {
+        disks.remove_stray(stray).await.unwrap();
+    }
+    let found = disks.list().await.unwrap();
+    assert_eq!((found.servers.len(), found.strays), (1, vec![]), "a server's folder is no stray");
+}
+
+#[tokio::test]
 async fn a_download_that_the_agent_did_not_live_to_finish_is_cleared() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("base")).unwrap();

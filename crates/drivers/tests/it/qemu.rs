@@ -317,6 +317,31 @@ async fn folders_without_a_guest_do_not_disturb_adoption() {
 }
 
 #[tokio::test]
+async fn traces_of_guests_that_nobody_started_are_listed_and_can_be_removed() {
+    let Some(folder) = Folder::new() else { return };
+    let driver = folder.driver().await;
+    let (lies, runs) = (ServerId::random(), ServerId::random());
+    std::fs::create_dir_all(folder.guest(&lies)).unwrap();
+    let mut process = Command::new("sh")
+        .args(["-c", "echo ready; read _", "-name", &format!("guest={runs},debug-threads=on"), "-qmp"])
+        .arg(folder.guest(&runs).join("run/qmp.sock"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A process has no command line yet in the moment of its start.
+    std::io::Read::read_exact(process.stdout.as_mut().unwrap(), &mut [0; 5]).unwrap();
+    let mut expected = vec![(lies.clone(), None), (runs.clone(), Some(process.id()))];
+    expected.sort();
+    let found = driver.list_guests().await.unwrap().into_iter().map(|guest| (guest.id, guest.pid)).collect::<Vec<_>>();
+    assert_eq!(found, expected);
+    driver.stop_guest(&runs).await.unwrap();
+    assert!(!process.wait().unwrap().success());
+    driver.remove_guest(&lies).await.unwrap();
+    assert_eq!(driver.list_guests().await.unwrap(), vec![]);
+}
+
+#[tokio::test]
 async fn a_call_whose_caller_gives_up_ends_all_the_same() {
     let Some(folder) = Folder::new() else { return };
     let driver = folder.driver().await;

@@ -38,6 +38,12 @@ async fn rows_and_files_that_disagree() {
         ];
         expected.sort();
         assert_eq!(found, expected);
+        image::repair(&world.db, &world.state).await.unwrap();
+        let lost: Vec<String> =
+            expected.into_iter().filter(|text| text.starts_with("image ") && !text.contains("image file")).collect();
+        let mut left = world.doctor().await;
+        left.sort();
+        assert_eq!(left, lost, "what is lost stays a finding");
     })
     .await;
 }
