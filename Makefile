@@ -6,7 +6,7 @@ IMAGES := build/images
 JUDGES ?= ../shared
 LIST ?= first-light
 
-.PHONY: help setup demo down test check unit demo-twice tempest deny e2e image image-debian12
+.PHONY: help setup demo down test check unit demo-twice tempest deny e2e golden bench build-time image image-debian12
 help:               ## This list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 24
 
@@ -43,6 +43,15 @@ deny:               ## Licences and sources of dependencies (`cargo install carg
 e2e:                ## The guest image, then the whole cloud with real clients, in network namespaces
 	images/tiny/test
 	tests/in-namespace .venv/bin/pytest -q tests/e2e
+
+golden:             ## The golden files anew (routes, policy, flows, versions): read their diff
+	cargo xtask golden
+
+bench:              ## Figures into bench/, beside the peer's (wants an idle machine)
+	bench/run
+
+build-time:         ## Seconds from a one-line edit in crates/compute to its test binaries
+	@scripts/build-time
 
 image:              ## The small guest image anew
 	images/tiny/build $(IMAGES)/nacre-tiny.qcow2

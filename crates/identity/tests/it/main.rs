@@ -6,7 +6,6 @@ mod assignment;
 mod bootstrap;
 mod catalog;
 mod domain;
-mod golden;
 mod password;
 mod project;
 mod role;

@@ -1,0 +1,254 @@
+//! Every route, asked by those whom it owes nothing: nobody, a tenant with nonsense, a tenant with another's ids.
+
+use http::Method;
+use serde_json::{Value, json};
+use testkit::{Client, Response};
+use web::{Access, Route, Service, Version};
+
+use crate::cloud::Cloud;
+
+/// In the name of everything that the administrator's project has. Nobody else may ever read it.
+const SECRET: &str = "hush-7d1f";
+/// What Nova shows to everyone who knows a project's id: limits that hold for the whole cloud.
+const FOR_ALL: &[&str] = &["/v2.1/os-quota-sets/{id}/defaults"];
+
+#[tokio::test]
+async fn nobody_passes_without_a_token() {
+    let cloud = Cloud::new().await;
+    let mut wrong = Vec::new();
+    for (service, route) in routes(&cloud).filter(|(_, route)| route.access != Access::Public) {
+        let asked = Asked::new(service, route, |_| random());
+        for client in [cloud.anyone.clone(), cloud.anyone.clone().token("gAAAAAnonsense")] {
+            let response = asked.send(&client, &asked.nonsense()[0]).await;
+            if response.status != 401 {
+                wrong.push(asked.told(&response));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Ids that are nobody's, bodies that mean nothing: a refusal, and never a failure of ours.
+#[tokio::test]
+async fn nonsense_is_refused() {
+    let cloud = Cloud::new().await;
+    let demo = cloud.log_in("demo").await;
+    let ids: [fn() -> String; 4] = [random, || "0".to_owned(), || "%F0%9F%A6%AA%27".to_owned(), || "n".repeat(300)];
+    let mut wrong = Vec::new();
+    for (service, route) in routes(&cloud) {
+        for id in ids {
+            let asked = Asked::new(service, route, |_| id());
+            for body in asked.nonsense() {
+                let response = asked.send(&demo, &body).await;
+                let of_something = route.path.contains('{');
+                if response.status.is_server_error() || (of_something && !response.status.is_client_error()) {
+                    wrong.push(format!("{body:?}: {}", asked.told(&response)));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What is another project's is not there, whatever the method; and it is still there afterwards.
+#[tokio::test]
+async fn what_is_anothers_stays_hidden_and_whole() {
+    let cloud = Cloud::new().await;
+    let (admin, demo) = (cloud.log_in("admin").await, cloud.log_in("demo").await);
+    let theirs = Possessions::make(&cloud, &admin).await;
+    let mut wrong = Vec::new();
+    for (service, route) in routes(&cloud) {
+        let asked = Asked::new(service, route, |collection| theirs.id(collection).unwrap_or_else(random));
+        for body in asked.nonsense() {
+            let response = asked.send(&demo, &body).await;
+            let leaked = String::from_utf8_lossy(&response.body).contains(SECRET);
+            let may = !route.path.contains('{') || FOR_ALL.contains(&route.path);
+            let refused = response.status.is_client_error() || may;
+            if leaked || !refused || response.status.is_server_error() {
+                wrong.push(asked.told(&response));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    for path in &theirs.documents {
+        let found = admin.get(path).await.expect(200);
+        assert!(String::from_utf8_lossy(&found.body).contains(SECRET), "{path} was changed: {}", found.json);
+    }
+}
+
+/// A list that is asked for another project's, or for everyone's.
+#[tokio::test]
+async fn lists_show_nothing_of_others() {
+    let cloud = Cloud::new().await;
+    let (admin, demo) = (cloud.log_in("admin").await, cloud.log_in("demo").await);
+    Possessions::make(&cloud, &admin).await;
+    let (project, user) = (&cloud.admin_project, &cloud.admin_user);
+    let queries = [
+        String::new(),
+        "?all_tenants=1".to_owned(),
+        "?shared=true".to_owned(),
+        "?limit=1".to_owned(),
+        "?sort_key=project_id&sort_key=name".to_owned(),
+        format!("?project_id={project}"),
+        format!("?tenant_id={project}"),
+        format!("?all_tenants=1&project_id={project}"),
+        format!("?owner={project}&visibility=all"),
+        format!("?user_id={user}"),
+    ];
+    let mut wrong = Vec::new();
+    for (service, route) in routes(&cloud).filter(|(_, r)| r.method.as_http() == Method::GET && !r.path.contains('{')) {
+        for query in &queries {
+            let path = format!("{}{}{query}", service.prefix, route.path);
+            let response = demo.get(&path).await;
+            let leaked = String::from_utf8_lossy(&response.body).contains(SECRET);
+            if leaked || response.status.is_server_error() {
+                wrong.push(format!("{path}: {} {}", response.status, response.json));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+fn routes(cloud: &Cloud) -> impl Iterator<Item = (&Service, &'static Route)> {
+    cloud.services().iter().flat_map(|service| service.routes.iter().map(move |route| (service, route)))
+}
+
+fn random() -> String {
+    model::id::random_uuid().to_string()
+}
+
+/// One request to a route.
+struct Asked {
+    route: &'static Route,
+    path: String,
+    version: Option<String>,
+}
+
+impl Asked {
+    /// With each parameter filled by what `fill` says for the collection it stands in.
+    fn new(service: &Service, route: &'static Route, fill: impl Fn(&str) -> String) -> Self {
+        let mut collection = "";
+        let mut path = service.prefix.to_owned();
+        for part in route.path.trim_start_matches('/').split('/') {
+            path.push('/');
+            if part.starts_with('{') {
+                path.push_str(&fill(collection));
+            } else {
+                path.push_str(part);
+                collection = part;
+            }
+        }
+        let version = service.versions.map(|known| {
+            let newest = if route.until == Version::MAX { known.max } else { route.until };
+            format!("{} {newest}", known.service_type)
+        });
+        Self { route, path, version }
+    }
+
+    /// Bodies that mean nothing; for a method without one, none.
+    fn nonsense(&self) -> Vec<Option<Value>> {
+        if let Some(action) = self.route.action {
+            return [Value::Null, json!({}), json!("x"), json!({"x": [1]})].map(|v| Some(json!({ action: v }))).into();
+        }
+        if !matches!(self.route.method.as_http(), Method::POST | Method::PUT | Method::PATCH) {
+            return vec![None];
+        }
+        let literal = self.route.path.split('/').rfind(|part| !part.starts_with('{')).unwrap_or_default();
+        let key = literal.trim_start_matches("os-").trim_end_matches('s').replace('-', "_");
+        let inner = [json!({}), json!({"id": 1, "name": {"x": "y"}}), Value::Null, json!([7])];
+        let named = inner.map(|v| Some(json!({ key.as_str(): v })));
+        [Some(json!({})), None, Some(json!([])), Some(json!("x"))].into_iter().chain(named).collect()
+    }
+
+    async fn send(&self, client: &Client, body: &Option<Value>) -> Response {
+        let client = match &self.version {
+            Some(version) => client.clone().microversion(version),
+            None => client.clone(),
+        };
+        client.send(self.route.method.as_http(), &self.path, body.clone()).await
+    }
+
+    fn told(&self, response: &Response) -> String {
+        let (method, body) = (self.route.method.as_http(), String::from_utf8_lossy(&response.body));
+        format!("{method} {} {}: {} {body}", self.path, self.route.action.unwrap_or_default(), response.status)
+    }
+}
+
+/// What the administrator's project has: one of each.
+struct Possessions {
+    /// Collection as paths name it, id.
+    ids: Vec<(&'static str, String)>,
+    /// Where the administrator sees each that was made.
+    documents: Vec<String>,
+}
+
+impl Possessions {
+    async fn make(cloud: &Cloud, admin: &Client) -> Self {
+        let mut all = Self { ids: Vec::new(), documents: Vec::new() };
+        for collection in ["projects", "os-quota-sets", "quotas", "os-simple-tenant-usage"] {
+            all.ids.push((collection, cloud.admin_project.clone()));
+        }
+        all.ids.push(("users", cloud.admin_user.clone()));
+        all.ids.push(("members", cloud.demo_project.clone()));
+        all.network(admin).await;
+        all.image(admin).await;
+        all.server(admin).await;
+        all
+    }
+
+    fn id(&self, collection: &str) -> Option<String> {
+        self.ids.iter().find(|(name, _)| *name == collection).map(|(_, id)| id.clone())
+    }
+
+    async fn add(&mut self, admin: &Client, root: &str, collection: &'static str, key: &str, body: Value) -> String {
+        let created = admin.post(&format!("{root}/{collection}"), body).await;
+        assert!(created.status.is_success(), "{collection}: {} {}", created.status, created.json);
+        let id = if key.is_empty() { &created.json["id"] } else { &created.json[key]["id"] };
+        let id = id.as_str().unwrap().to_owned();
+        self.ids.push((collection, id.clone()));
+        self.documents.push(format!("{root}/{collection}/{id}"));
+        id
+    }
+
+    async fn network(&mut self, admin: &Client) {
+        const ROOT: &str = "/networking/v2.0";
+        let body = json!({"network": {"name": SECRET}});
+        let network = self.add(admin, ROOT, "networks", "network", body).await;
+        let body = json!({"subnet": {"name": SECRET, "network_id": network, "cidr": "10.9.8.0/24", "ip_version": 4}});
+        let subnet = self.add(admin, ROOT, "subnets", "subnet", body).await;
+        let body = json!({"port": {"name": SECRET, "network_id": network}});
+        self.add(admin, ROOT, "ports", "port", body).await;
+        let public = admin.get(&format!("{ROOT}/networks?router:external=true")).await.expect(200);
+        let public = &public.json["networks"][0]["id"];
+        let body = json!({"router": {"name": SECRET, "external_gateway_info": {"network_id": public}}});
+        let router = self.add(admin, ROOT, "routers", "router", body).await;
+        let interface = format!("{ROOT}/routers/{router}/add_router_interface");
+        admin.put(&interface, json!({ "subnet_id": subnet })).await.expect(200);
+        let body = json!({"floatingip": {"description": SECRET, "floating_network_id": public}});
+        self.add(admin, ROOT, "floatingips", "floatingip", body).await;
+        let body = json!({"security_group": {"name": SECRET, "description": SECRET}});
+        let group = self.add(admin, ROOT, "security-groups", "security_group", body).await;
+        let body = json!({"security_group_rule": {
+            "security_group_id": group, "direction": "ingress", "description": SECRET,
+        }});
+        self.add(admin, ROOT, "security-group-rules", "security_group_rule", body).await;
+    }
+
+    async fn image(&mut self, admin: &Client) {
+        let body = json!({
+            "name": SECRET, "disk_format": "raw", "container_format": "bare", "visibility": "private", "tags": [SECRET],
+        });
+        let id = self.add(admin, "/image/v2", "images", "", body).await;
+        let (path, data) = (format!("/image/v2/images/{id}/file"), SECRET.repeat(512));
+        admin.send_body(Method::PUT, &path, Some("application/octet-stream"), data.into()).await.expect(204);
+    }
+
+    async fn server(&mut self, admin: &Client) {
+        const ROOT: &str = "/compute/v2.1";
+        let body = json!({"server": {
+            "name": SECRET, "description": SECRET, "imageRef": self.id("images"), "flavorRef": "42",
+            "networks": [{"uuid": self.id("networks")}], "metadata": {"key": SECRET}, "tags": [SECRET],
+        }});
+        self.add(admin, ROOT, "servers", "server", body).await;
+    }
+}
