@@ -34,6 +34,9 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
     let (request, hints) = Create::read(cx)?;
     check(cx, &request)?;
+    if request.networks.is_some() {
+        cx.authorize_rule("os_compute_api:servers:create:attach_network", &Target::project(&project))?;
+    }
     let (min, max) = counts(&request)?;
     let mut tx = cx.db().begin().await?;
     let flavor = find_flavor(cx, &mut tx, &project, &request).await?;
