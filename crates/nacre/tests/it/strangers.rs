@@ -70,10 +70,29 @@ async fn what_is_anothers_stays_hidden_and_whole() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
-    for path in &theirs.documents {
-        let found = admin.get(path).await.expect(200);
-        assert!(String::from_utf8_lossy(&found.body).contains(SECRET), "{path} was changed: {}", found.json);
+    theirs.expect_whole(&admin).await;
+}
+
+/// The same with bodies that would do something: that they mean well must not be looked at before whose it is.
+#[tokio::test]
+async fn what_is_anothers_cannot_be_changed() {
+    let cloud = Cloud::new().await;
+    let (admin, demo) = (cloud.log_in("admin").await, cloud.log_in("demo").await);
+    let theirs = Possessions::make(&cloud, &admin).await;
+    let mut wrong = Vec::new();
+    let mut asked_for = 0;
+    for (service, route) in routes(&cloud).filter(|(_, route)| route.method.as_http() != Method::GET) {
+        let Some(body) = theirs.change(route) else { continue };
+        let asked = Asked::new(service, route, |collection| theirs.id(collection).unwrap_or_else(random));
+        let response = asked.send(&demo, &Some(body)).await;
+        asked_for += 1;
+        if !matches!(response.status.as_u16(), 403 | 404) {
+            wrong.push(asked.told(&response));
+        }
     }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(asked_for >= 35, "only {asked_for} routes were asked: have paths changed?");
+    theirs.expect_whole(&admin).await;
 }
 
 /// A list that is asked for another project's, or for everyone's.
@@ -165,7 +184,14 @@ impl Asked {
             Some(version) => client.clone().microversion(version),
             None => client.clone(),
         };
-        client.send(self.route.method.as_http(), &self.path, body.clone()).await
+        let kind = match self.route.path {
+            "/v2/images/{image_id}" => "application/openstack-images-v2.1-json-patch",
+            _ if self.route.streaming => "application/octet-stream",
+            _ => "application/json",
+        };
+        let bytes = body.as_ref().map(Value::to_string).unwrap_or_default();
+        let kind = body.as_ref().map(|_| kind);
+        client.send_body(self.route.method.as_http(), &self.path, kind, bytes.into()).await
     }
 
     fn told(&self, response: &Response) -> String {
@@ -190,6 +216,7 @@ impl Possessions {
         }
         all.ids.push(("users", cloud.admin_user.clone()));
         all.ids.push(("members", cloud.demo_project.clone()));
+        all.ids.push(("metadata", "key".to_owned()));
         all.network(admin).await;
         all.image(admin).await;
         all.server(admin).await;
@@ -198,6 +225,50 @@ impl Possessions {
 
     fn id(&self, collection: &str) -> Option<String> {
         self.ids.iter().find(|(name, _)| *name == collection).map(|(_, id)| id.clone())
+    }
+
+    /// A body with which the owner's request would do something.
+    fn change(&self, route: &Route) -> Option<Value> {
+        let name = json!({"name": "mine"});
+        Some(match (route.path.trim_start_matches(|c| c != '{'), route.action) {
+            (_, Some("addSecurityGroup" | "removeSecurityGroup")) => json!({ route.action?: {"name": "default"} }),
+            (_, Some("reboot")) => json!({"reboot": {"type": "HARD"}}),
+            (_, Some("os-getConsoleOutput")) => json!({"os-getConsoleOutput": {}}),
+            (_, Some(action)) if route.path.contains("/servers/") => json!({ action: null }),
+            ("{id}/metadata", _) => json!({"metadata": {"key": "mine"}}),
+            ("{id}/metadata/{key}", _) => json!({"meta": {"key": "mine"}}),
+            ("{id}/tags", _) => json!({"tags": ["mine"]}),
+            ("{id}/os-interface", _) => json!({"interfaceAttachment": {}}),
+            ("{id}/add_router_interface" | "{id}/remove_router_interface", _) => {
+                json!({"subnet_id": self.id("subnets")})
+            }
+            ("{image_id}", _) => json!([{"op": "replace", "path": "/name", "value": "mine"}]),
+            ("{image_id}/members", _) => json!({"member": self.id("members")}),
+            ("{image_id}/members/{member_id}", _) => json!({"status": "accepted"}),
+            ("{image_id}/file", _) => json!("mine"),
+            ("{project_id}", _) if route.path.contains("/quotas/") => json!({"quota": {"port": 1}}),
+            ("{project_id}", _) => json!({ "project": name }),
+            ("{user_id}", _) => json!({"user": {"password": "mine"}}),
+            ("{id}", _) => {
+                let collection = route.path.split('/').nth(2)?;
+                let key = collection.trim_start_matches("os-").trim_end_matches('s').replace('-', "_");
+                let body = match collection {
+                    "floatingips" => json!({"description": "mine"}),
+                    "os-quota-sets" => json!({"cores": 1}),
+                    _ => name,
+                };
+                json!({ key: body })
+            }
+            _ => return None,
+        })
+    }
+
+    /// Fails the test unless everything is there and has its name.
+    async fn expect_whole(&self, admin: &Client) {
+        for path in &self.documents {
+            let found = admin.get(path).await.expect(200);
+            assert!(String::from_utf8_lossy(&found.body).contains(SECRET), "{path} was changed: {}", found.json);
+        }
     }
 
     async fn add(&mut self, admin: &Client, root: &str, collection: &'static str, key: &str, body: Value) -> String {
