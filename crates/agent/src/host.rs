@@ -161,10 +161,13 @@ impl Host {
 
     /// The control plane has committed a report, or wants it again.
     pub(crate) fn acknowledge(&self, ack: &ReportAck) {
-        if let Some(generation) = self.outbox.acknowledge(&ack.server_id, ack.sequence, ack.accepted)
-            && let Some(server) = self.server(&ServerId::new(ack.server_id.clone()))
-        {
+        let gone = self.outbox.acknowledge(&ack.server_id, ack.sequence, ack.accepted);
+        let Some(server) = self.server(&ServerId::new(ack.server_id.clone())) else { return };
+        if let Some(generation) = gone {
             server.notify_known_gone(generation);
+        }
+        if ack.accepted && self.outbox.password_is_known(&ack.server_id) {
+            server.notify_password_known();
         }
     }
 

@@ -103,6 +103,13 @@ impl Outbox {
         gone
     }
 
+    /// Whether the control plane has acknowledged a report with the guest's password.
+    pub(crate) fn password_is_known(&self, server_id: &str) -> bool {
+        let state = self.lock();
+        let slot = state.slots.get(server_id);
+        slot.is_some_and(|s| s.under_way.is_none() && s.send_at.is_none() && !s.newest.encrypted_password.is_empty())
+    }
+
     /// A new connection: everything is sent once more.
     pub(crate) fn resend_all(&self) {
         let now = Instant::now();

@@ -117,6 +117,9 @@ pub struct DownOptions {
     /// Delete the state directory too: servers, images, users, everything.
     #[arg(long)]
     pub purge: bool,
+    /// Folder with OVS and OVN, where `nacre up` was told one.
+    #[arg(long, env = "NACRE_OVS_DIR")]
+    pub ovs_dir: Option<PathBuf>,
 }
 
 /// How the cloud is examined.

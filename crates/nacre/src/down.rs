@@ -1,7 +1,7 @@
 //! `nacre down`: stops the cloud of a state directory, guests included. Works on what it finds, whatever state an
 //! interrupted start or a killed process left.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, bail};
 use drivers::network::{ChassisPorts, Datapath, ovs::Ovs};
@@ -28,7 +28,7 @@ pub async fn run(layout: &Layout, options: &DownOptions) -> anyhow::Result<()> {
         end_process(layout, role).await?;
     }
     let guests = stop_guests(layout).await?;
-    unplug(layout).await?;
+    unplug(layout, options.ovs_dir.as_ref()).await?;
     println!("The cloud is down: {guests} guest(s) stopped. Its state is kept in {}.", layout.root.display());
     if options.purge {
         std::fs::remove_dir_all(&layout.root).with_context(|| format!("deleting {}", layout.root.display()))?;
@@ -65,9 +65,12 @@ async fn stop_guests(layout: &Layout) -> anyhow::Result<usize> {
 }
 
 /// Takes away taps and namespaces, then ends the daemons of OVS and OVN.
-async fn unplug(layout: &Layout) -> anyhow::Result<()> {
-    let options = <CloudOptions as DefaultOptions>::default_options();
-    let Ok((engine, _)) = engines::engine(layout, &options).await else { return Ok(()) };
+async fn unplug(layout: &Layout, ovs_dir: Option<&PathBuf>) -> anyhow::Result<()> {
+    if !layout.ovn().exists() {
+        return Ok(());
+    }
+    let options = CloudOptions { ovs_dir: ovs_dir.cloned(), ..<CloudOptions as DefaultOptions>::default_options() };
+    let (engine, _) = engines::engine(layout, &options).await?;
     if !engine.status().iter().any(|daemon| daemon.pid.is_some()) {
         return Ok(());
     }

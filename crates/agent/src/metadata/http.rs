@@ -30,6 +30,8 @@ const CONNECTION_TIME_MAX: Duration = Duration::from_secs(60);
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 /// Nova's limit: an encrypted password in base64, four metadata values of 255 characters.
 const PASSWORD_BYTES_MAX: usize = 1020;
+/// How long the answer to a password waits until the control plane has it.
+const PASSWORD_TOLD_TIME_MAX: Duration = Duration::from_secs(3);
 
 /// Serves until dropped, and its connections with it.
 pub(super) async fn serve(listener: TcpListener, who: Who, ledger: Ledger) {
@@ -92,6 +94,9 @@ async fn set_password(server: &Server, request: Request<Incoming>, ledger: &Ledg
     match server.record(ledger, first).await {
         Ok(()) => {
             server.notify_event(); // The next report tells it.
+            // Whoever sees the guest's answer will ask the API for the password next. Without a control plane in reach
+            // it is told later; here it is kept already.
+            let _ = timeout(PASSWORD_TOLD_TIME_MAX, server.password_known()).await;
             status(StatusCode::OK)
         }
         Err(failure) => {

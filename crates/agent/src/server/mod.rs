@@ -75,6 +75,8 @@ pub(crate) struct Server {
     retry: Notify,
     /// The generation of the removal that the control plane knows to be complete.
     known_gone: watch::Sender<i64>,
+    /// Whether the control plane has the password that the guest posted.
+    password_known: watch::Sender<bool>,
 }
 
 /// Why a pass ended early.
@@ -108,6 +110,7 @@ impl Server {
             event: Notify::new(),
             retry: Notify::new(),
             known_gone: watch::Sender::new(i64::MIN),
+            password_known: watch::Sender::new(false),
         }
     }
 
@@ -170,6 +173,17 @@ impl Server {
     /// Something happened to the guest: look at it.
     pub(crate) fn notify_event(&self) {
         self.event.notify_one();
+    }
+
+    /// The control plane has the guest's password.
+    pub(crate) fn notify_password_known(&self) {
+        self.password_known.send_replace(true);
+    }
+
+    /// Waits until the control plane has the guest's password.
+    pub(crate) async fn password_known(&self) {
+        // The sender is our own: waiting can't fail.
+        let _ = self.password_known.subscribe().wait_for(|known| *known).await;
     }
 
     /// What the last attempt failed of may have passed: do not wait any longer.
