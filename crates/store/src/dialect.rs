@@ -52,6 +52,14 @@ impl Dialect {
         }
     }
 
+    /// What gathers rows of these columns into one JSON text: a list of lists.
+    pub(crate) fn gather(self, columns: &str) -> String {
+        match self {
+            Self::Sqlite => format!("json_group_array(json_array({columns}))"),
+            Self::Postgres => format!("coalesce(json_agg(json_build_array({columns}))::text, '[]')"),
+        }
+    }
+
     /// Appended to a `select` whose rows a decision depends on until the transaction ends.
     pub(crate) fn for_update(self) -> &'static str {
         match self {

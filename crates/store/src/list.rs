@@ -6,7 +6,7 @@
 use model::limits::PAGE_SIZE_MAX;
 use sqlx::AssertSqlSafe;
 
-use crate::{Conn, Error, Result, Row, query};
+use crate::{Conn, Dialect, Error, GatheredRow, Result, Row, gather, query};
 
 /// A value to bind.
 #[derive(Clone, Debug, PartialEq)]
@@ -173,6 +173,37 @@ impl Select {
     /// # Errors
     /// [`Error::Marker`] when the marker names no row under these filters' table.
     pub async fn page(mut self, conn: &mut Conn, page: &Page) -> Result<Vec<Row>> {
+        let sql = self.page_sql(conn, page).await?;
+        let mut rows = self.run(conn, sql).await?;
+        if page.reverse {
+            rows.reverse();
+        }
+        Ok(rows)
+    }
+
+    /// The same for long pages of many columns, which it reads far faster. `columns` names those of the base.
+    ///
+    /// # Errors
+    /// [`Error::Marker`] as above.
+    pub async fn gathered_page(
+        mut self,
+        conn: &mut Conn,
+        dialect: Dialect,
+        columns: &'static [&'static str],
+        page: &Page,
+    ) -> Result<Vec<GatheredRow>> {
+        let sql = gather::sql(dialect, &self.page_sql(conn, page).await?, columns);
+        let mut rows = Vec::new();
+        for row in self.run(conn, sql).await? {
+            rows.extend(gather::rows(&row, columns)?);
+        }
+        if page.reverse {
+            rows.reverse();
+        }
+        Ok(rows)
+    }
+
+    async fn page_sql(&mut self, conn: &mut Conn, page: &Page) -> Result<String> {
         let keys: Vec<(SortKey, Direction)> =
             page.sorts.iter().map(|(key, direction)| (*key, direction.flipped_if(page.reverse))).collect();
         let id_direction = keys.last().map_or(Direction::Ascending, |(_, d)| *d);
@@ -184,12 +215,7 @@ impl Select {
         let order = keys.iter().map(|(key, direction)| (key.sql, *direction)).chain([(self.id, id_direction)]);
         let order: Vec<String> =
             order.map(|(sql, d)| format!("{sql}{}", if d == Direction::Descending { " desc" } else { "" })).collect();
-        let sql = format!("{}{} order by {} limit {}", self.base, self.where_clause(), order.join(", "), page.limit);
-        let mut rows = self.run(conn, sql).await?;
-        if page.reverse {
-            rows.reverse();
-        }
-        Ok(rows)
+        Ok(format!("{}{} order by {} limit {}", self.base, self.where_clause(), order.join(", "), page.limit))
     }
 
     /// Every row, in the order of the expression. For short lists whose length something else limits.

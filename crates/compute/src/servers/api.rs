@@ -72,7 +72,7 @@ pub async fn show(cx: &Cx) -> Result<Reply> {
 }
 
 async fn reply(cx: &Cx, conn: &mut Conn, server: &Server, amount: Amount) -> Result<Reply> {
-    let details = details(conn, server).await?;
+    let details = details(cx, conn, server).await?;
     let target = target(server);
     let mut viewing = Viewing::new(cx, cx.can("os_compute_api:os-extended-server-attributes", &target));
     if amount == Amount::Full && cx.version >= Version(2, 16) && cx.can(super::list::HOST_STATUS, &target) {
@@ -82,8 +82,8 @@ async fn reply(cx: &Cx, conn: &mut Conn, server: &Server, amount: Amount) -> Res
     Reply::ok(&std::collections::BTreeMap::from([("server", view)]))
 }
 
-async fn details(conn: &mut Conn, server: &Server) -> Result<Details> {
-    let mut all = server_list::details(conn, std::slice::from_ref(server)).await?;
+async fn details(cx: &Cx, conn: &mut Conn, server: &Server) -> Result<Details> {
+    let mut all = server_list::details(conn, cx.db().dialect(), std::slice::from_ref(server)).await?;
     Ok(all.remove(&server.id).unwrap_or_default())
 }
 
@@ -143,7 +143,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
 pub async fn ips(cx: &Cx) -> Result<Reply> {
     let mut conn = cx.db().read().await?;
     let server = load(cx, &mut conn).await?;
-    let details = details(&mut conn, &server).await?;
+    let details = details(cx, &mut conn, &server).await?;
     Reply::ok(&std::collections::BTreeMap::from([("addresses", Addresses(&details.addresses, false))]))
 }
 
@@ -151,7 +151,7 @@ pub async fn ips(cx: &Cx) -> Result<Reply> {
 pub async fn ips_of_network(cx: &Cx) -> Result<Reply> {
     let mut conn = cx.db().read().await?;
     let server = load(cx, &mut conn).await?;
-    let mut addresses = details(&mut conn, &server).await?.addresses;
+    let mut addresses = details(cx, &mut conn, &server).await?.addresses;
     addresses.retain(|address| address.network == cx.param("network"));
     if addresses.is_empty() {
         return Err(Error::not_found("NetworkNotFound", "Instance is not a member of specified network"));

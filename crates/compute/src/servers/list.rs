@@ -172,15 +172,16 @@ async fn answer(cx: &Cx, amount: Amount, all_tenants: &'static str) -> Result<Re
     let project = cx.authorize_own_project()?.clone();
     let select = select(cx, &project, all_tenants)?;
     let page = SPEC.page(&cx.query)?;
+    let dialect = cx.db().dialect();
     let mut conn = cx.db().read().await?;
     let servers = match &select {
         Some(_) if page.limit == 0 => Vec::new(),
-        Some(_) => server_list::page(&mut conn, select.unwrap_or_else(server_list::select), &page).await?,
+        Some(_) => server_list::page(&mut conn, dialect, select.unwrap_or_else(server_list::select), &page).await?,
         None => Vec::new(),
     };
     let details = match amount {
         Amount::Brief => std::collections::HashMap::new(),
-        _ => server_list::details(&mut conn, &servers).await?,
+        _ => server_list::details(&mut conn, dialect, &servers).await?,
     };
     let mut viewing =
         Viewing::new(cx, cx.can("os_compute_api:os-extended-server-attributes", &Target::project(&project)));

@@ -43,6 +43,22 @@ async fn many_servers_of_one_request() {
         }
         times.sort();
         println!("GET /servers/detail with {count}: {:?} at the median", times[4]);
+        if std::env::var("NACRE_PROFILE").is_ok() {
+            use store::{compute::server_list, list::{Direction, Page, SortKey, Type}};
+            for _ in 0..3 {
+                let mut conn = db.read().await.unwrap();
+                let page = Page::first(SortKey { name: "c", sql: "s.created_at", kind: Type::Int }, Direction::Descending);
+                let t = Instant::now();
+                let rows = store::query("select s.* from servers s order by s.created_at desc").fetch_all(&mut *conn).await.unwrap();
+                let a = t.elapsed();
+                let t = Instant::now();
+                let servers = server_list::page(&mut conn, db.dialect(), server_list::select(), &page).await.unwrap();
+                let b = t.elapsed();
+                let t = Instant::now();
+                server_list::details(&mut conn, db.dialect(), &servers).await.unwrap();
+                println!("rows {a:?} ({}), page {b:?}, details {:?}", rows.len(), t.elapsed());
+            }
+        }
         world.assert_sound().await;
     })
     .await;

@@ -5,9 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use model::id::ServerId;
 use sqlx::AssertSqlSafe;
 
-use super::{places, servers::Server};
+use super::{
+    places,
+    servers::{COLUMNS, Server},
+};
 use crate::{
-    Conn, Result, Row, RowExt,
+    Conn, Dialect, GatheredRow, Result, RowExt, gather,
     list::{Page, Select, Value},
     query,
 };
@@ -87,8 +90,8 @@ fn padded(tags: &[&str]) -> Vec<Value> {
 }
 
 /// A page of servers.
-pub async fn page(conn: &mut Conn, select: Select, page: &Page) -> Result<Vec<Server>> {
-    select.page(conn, page).await?.iter().map(Server::from_row).collect()
+pub async fn page(conn: &mut Conn, dialect: Dialect, select: Select, page: &Page) -> Result<Vec<Server>> {
+    select.gathered_page(conn, dialect, COLUMNS, page).await?.iter().map(Server::from_row).collect()
 }
 
 /// What is shown of a server besides its row.
@@ -118,56 +121,71 @@ pub struct Address {
 }
 
 /// The details of these servers, with four statements for all of them.
-pub async fn details(conn: &mut Conn, servers: &[Server]) -> Result<HashMap<ServerId, Details>> {
+pub async fn details(conn: &mut Conn, dialect: Dialect, servers: &[Server]) -> Result<HashMap<ServerId, Details>> {
     let mut all: HashMap<ServerId, Details> = HashMap::with_capacity(servers.len());
     if servers.is_empty() {
         return Ok(all);
     }
-    let ids: Vec<&str> = servers.iter().map(|s| s.id.as_str()).collect();
-    for row in run(conn, "select server_id, name, value from server_metadata where server_id in (@)", "", &ids).await? {
+    let mut of = async |listing: &Listing| run(&mut *conn, dialect, listing, servers).await;
+    for row in of(&METADATA).await? {
         all.entry(row.id("server_id")?).or_default().metadata.insert(row.text("name")?, row.text("value")?);
     }
-    for row in run(conn, "select server_id, tag from server_tags where server_id in (@)", " order by tag", &ids).await?
-    {
+    for row in of(&TAGS).await? {
         all.entry(row.id("server_id")?).or_default().tags.push(row.text("tag")?);
     }
-    for row in run(conn, ADDRESSES, " order by sp.position, pi.position, f.address", &ids).await? {
+    for row in of(&ADDRESSES).await? {
         let addresses = &mut all.entry(row.id("server_id")?).or_default().addresses;
-        let fixed =
-            Address { network: row.text("network")?, mac: row.text("mac")?, ip: row.text("ip")?, floating: false };
+        let (network, mac) = (row.text("network")?, row.text("mac")?);
+        let fixed = Address { network, mac, ip: row.text("ip")?, floating: false };
         let floating = row.opt_text("floating")?.map(|ip| Address { ip, floating: true, ..fixed.clone() });
         if addresses.last().is_none_or(|last| last.ip != fixed.ip) {
             addresses.push(fixed);
         }
         addresses.extend(floating);
     }
-    for row in run(conn, GROUPS, " order by g.name", &ids).await? {
+    for row in of(&GROUPS).await? {
         all.entry(row.id("server_id")?).or_default().security_groups.push(row.text("name")?);
     }
     Ok(all)
 }
 
-const ADDRESSES: &str = "select sp.server_id, n.name as network, p.mac, pi.ip, f.address as floating from server_ports sp \
-     join ports p on p.id = sp.port_id join networks n on n.id = p.network_id join port_ips pi on pi.port_id = p.id \
-     left join floating_ips f on f.port_id = p.id and f.fixed_ip = pi.ip and f.deleted_at is null \
-     where sp.server_id in (@) and p.deleted_at is null";
+/// Something that hangs on servers; `@` in the query stands for their ids.
+struct Listing {
+    sql: &'static str,
+    columns: &'static [&'static str],
+}
 
-const GROUPS: &str = "select distinct sp.server_id, g.name from server_ports sp \
-     join port_security_groups psg on psg.port_id = sp.port_id join security_groups g on g.id = psg.security_group_id \
-     where sp.server_id in (@)";
+const METADATA: Listing = Listing {
+    sql: "select server_id, name, value from server_metadata where server_id in (@)",
+    columns: &["server_id", "name", "value"],
+};
 
-/// Ids that one statement binds: SQLite looks each parameter up among all others, so that a thousand cost a million.
-const IDS_PER_STATEMENT: usize = 100;
+const TAGS: Listing = Listing {
+    sql: "select server_id, tag from server_tags where server_id in (@) order by tag",
+    columns: &["server_id", "tag"],
+};
 
-async fn run(conn: &mut Conn, sql: &'static str, order: &'static str, ids: &[&str]) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    for some in ids.chunks(IDS_PER_STATEMENT) {
-        let sql = format!("{}{order}", sql.replace('@', &places(1, some.len())));
-        let mut query = query(AssertSqlSafe(sql));
-        for id in some {
-            query = query.bind(*id);
-        }
-        rows.extend(query.fetch_all(&mut *conn).await?);
+const ADDRESSES: Listing = Listing {
+    sql: "select sp.server_id, n.name as network, p.mac, pi.ip, f.address as floating from server_ports sp \
+          join ports p on p.id = sp.port_id join networks n on n.id = p.network_id \
+          join port_ips pi on pi.port_id = p.id \
+          left join floating_ips f on f.port_id = p.id and f.fixed_ip = pi.ip and f.deleted_at is null \
+          where sp.server_id in (@) and p.deleted_at is null order by sp.position, pi.position, f.address",
+    columns: &["server_id", "network", "mac", "ip", "floating"],
+};
+
+const GROUPS: Listing = Listing {
+    sql: "select distinct sp.server_id, g.name from server_ports sp \
+          join port_security_groups psg on psg.port_id = sp.port_id join security_groups g on g.id = psg.security_group_id \
+          where sp.server_id in (@) order by g.name",
+    columns: &["server_id", "name"],
+};
+
+async fn run(conn: &mut Conn, dialect: Dialect, listing: &Listing, servers: &[Server]) -> Result<Vec<GatheredRow>> {
+    let inner = listing.sql.replace('@', &places(1, servers.len()));
+    let mut query = query(AssertSqlSafe(gather::sql(dialect, &inner, listing.columns)));
+    for server in servers {
+        query = query.bind(server.id.as_str());
     }
-    Ok(rows)
+    gather::rows(&query.fetch_one(conn).await?, listing.columns)
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
 use super::json;
-use crate::{Conn, Error, Result, Row, RowExt, Tx, images::row::words, query};
+use crate::{Conn, Error, Result, RowExt, Tx, images::row::words, query};
 
 /// The kind of a server's flow, and the step that a new one starts with.
 pub const FLOW: (&str, &str) = ("server", "schedule");
@@ -328,7 +328,7 @@ impl Server {
         }
     }
 
-    pub(super) fn from_row(row: &Row) -> Result<Self> {
+    pub(super) fn from_row(row: &impl RowExt) -> Result<Self> {
         Ok(Self {
             id: row.id("id")?,
             project_id: row.id("project_id")?,
@@ -391,19 +391,79 @@ impl Server {
     }
 }
 
+/// The columns, in the order in which [`Server::from_row`] reads them.
+pub(super) const COLUMNS: &[&str] = &[
+    "id",
+    "project_id",
+    "user_id",
+    "name",
+    "description",
+    "hostname",
+    "flavor_id",
+    "flavor",
+    "image_id",
+    "image",
+    "key_name",
+    "key_public",
+    "user_data",
+    "config_drive",
+    "disk_config",
+    "zone_wanted",
+    "host_wanted",
+    "scheduler_hints",
+    "reservation_id",
+    "launch_index",
+    "random_seed",
+    "access_ipv4",
+    "access_ipv6",
+    "locked",
+    "locked_reason",
+    "wanted_power",
+    "boot",
+    "graceful",
+    "change",
+    "generation",
+    "host_id",
+    "node",
+    "zone",
+    "told_generation",
+    "told_digest",
+    "observed_generation",
+    "observed_boot",
+    "observed_power",
+    "observed_phase",
+    "observed_fault",
+    "fault_is_final",
+    "guest_password",
+    "vm_state",
+    "task_state",
+    "power_state",
+    "status",
+    "fault_code",
+    "fault_message",
+    "fault_details",
+    "fault_at",
+    "created_at",
+    "updated_at",
+    "launched_at",
+    "terminated_at",
+    "delete_wanted_at",
+    "deleted_at",
+];
+
 const WANTED_RUNNING: &str = "running";
 
 fn wanted_power(running: bool) -> &'static str {
     if running { WANTED_RUNNING } else { "stopped" }
 }
 
-fn placed(row: &Row) -> Result<Option<Placed>> {
+fn placed(row: &impl RowExt) -> Result<Option<Placed>> {
     let Some(id) = row.opt_id("host_id")? else { return Ok(None) };
     let name = row.opt_text("node")?.unwrap_or_default();
     Ok(Some(Placed { id, name, zone: row.opt_text("zone")?.unwrap_or_default() }))
 }
 
-fn fault(row: &Row) -> Result<Option<Fault>> {
+fn fault(row: &impl RowExt) -> Result<Option<Fault>> {
     let Some(code) = row.opt_int("fault_code")? else { return Ok(None) };
     Ok(Some(Fault {
         code,

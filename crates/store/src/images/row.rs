@@ -33,7 +33,7 @@ macro_rules! words {
             }
 
             #[allow(dead_code, reason = "not every table has each of them")]
-            pub(crate) fn of(row: &Row, column: &str) -> Result<Self> {
+            pub(crate) fn of(row: &impl RowExt, column: &str) -> Result<Self> {
                 let text = row.text(column)?;
                 Self::parse(&text).ok_or(Error::Column { column: column.to_owned(), reason: text })
             }
