@@ -35,21 +35,28 @@ async fn many_servers_of_one_request() {
             .await;
         println!("{count} servers: accepted after {accepted:?}, active after {:?}", started.elapsed());
         let mut times: Vec<_> = Vec::new();
-        for _ in 0..9 {
+        for _ in 0..31 {
             let started = Instant::now();
             let detail = world.blue().get("/compute/v2.1/servers/detail").await.expect(200);
             times.push(started.elapsed());
             assert_eq!(detail.json["servers"].as_array().unwrap().len(), count);
         }
         times.sort();
-        println!("GET /servers/detail with {count}: {:?} at the median", times[4]);
+        println!("GET /servers/detail with {count}: {:?} at the median, {:?} at best", times[15], times[0]);
         if std::env::var("NACRE_PROFILE").is_ok() {
-            use store::{compute::server_list, list::{Direction, Page, SortKey, Type}};
-            for _ in 0..3 {
+            use store::{
+                compute::server_list,
+                list::{Direction, Page, SortKey, Type},
+            };
+            for _ in 0..8 {
                 let mut conn = db.read().await.unwrap();
-                let page = Page::first(SortKey { name: "c", sql: "s.created_at", kind: Type::Int }, Direction::Descending);
+                let page =
+                    Page::first(SortKey { name: "c", sql: "s.created_at", kind: Type::Int }, Direction::Descending);
                 let t = Instant::now();
-                let rows = store::query("select s.* from servers s order by s.created_at desc").fetch_all(&mut *conn).await.unwrap();
+                let rows = store::query("select s.* from servers s order by s.created_at desc")
+                    .fetch_all(&mut *conn)
+                    .await
+                    .unwrap();
                 let a = t.elapsed();
                 let t = Instant::now();
                 let servers = server_list::page(&mut conn, db.dialect(), server_list::select(), &page).await.unwrap();
