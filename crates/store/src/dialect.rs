@@ -60,6 +60,15 @@ impl Dialect {
         }
     }
 
+    /// The elements of a JSON list of texts that is bound as one parameter. SQLite walks all parameters to find each, so
+    /// a thousand of them cost a million steps.
+    pub(crate) fn elements(self, place: &str) -> String {
+        match self {
+            Self::Sqlite => format!("select value from json_each({place})"),
+            Self::Postgres => format!("select json_array_elements_text({place}::json)"),
+        }
+    }
+
     /// Appended to a `select` whose rows a decision depends on until the transaction ends.
     pub(crate) fn for_update(self) -> &'static str {
         match self {

@@ -48,8 +48,3 @@ pub fn default_quota(resource: &str) -> i64 {
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
-
-/// `$first, ...`: that many placeholders.
-fn places(first: usize, count: usize) -> String {
-    (first..first + count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
-}

@@ -6,7 +6,7 @@ use model::id::ServerId;
 use sqlx::AssertSqlSafe;
 
 use super::{
-    places,
+    json,
     servers::{COLUMNS, Server},
 };
 use crate::{
@@ -182,10 +182,8 @@ const GROUPS: Listing = Listing {
 };
 
 async fn run(conn: &mut Conn, dialect: Dialect, listing: &Listing, servers: &[Server]) -> Result<Vec<GatheredRow>> {
-    let inner = listing.sql.replace('@', &places(1, servers.len()));
-    let mut query = query(AssertSqlSafe(gather::sql(dialect, &inner, listing.columns)));
-    for server in servers {
-        query = query.bind(server.id.as_str());
-    }
-    gather::rows(&query.fetch_one(conn).await?, listing.columns)
+    let ids = json(&servers.iter().map(|server| server.id.as_str()).collect::<Vec<_>>());
+    let inner = listing.sql.replace('@', &dialect.elements("$1"));
+    let sql = gather::sql(dialect, &inner, listing.columns);
+    gather::rows(&query(AssertSqlSafe(sql)).bind(ids).fetch_one(conn).await?, listing.columns)
 }
