@@ -16,7 +16,8 @@ pub struct Timestamp(pub i64);
 impl Timestamp {
     /// `2026-11-24T12:00:00Z`: Nova, Neutron and Glance.
     pub fn to_seconds_z(self) -> String {
-        self.format("%Y-%m-%dT%H:%M:%SZ")
+        // Lists write thousands of these: jiff's own form is several times as fast as a pattern.
+        jiff::Timestamp::from_second(self.seconds()).map(|t| t.to_string()).unwrap_or_default()
     }
 
     /// `2026-11-24T12:00:00.000000Z`: Keystone.

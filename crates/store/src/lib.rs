@@ -26,6 +26,6 @@ mod row;
 pub use db::{Conn, Db, Reader, Tx};
 pub use dialect::Dialect;
 pub use error::{Error, Result};
-pub use gather::GatheredRow;
+pub use gather::{Gathered, GatheredRow};
 pub use row::{Row, RowExt};
 pub use sqlx::query;

@@ -6,7 +6,7 @@
 use model::limits::PAGE_SIZE_MAX;
 use sqlx::AssertSqlSafe;
 
-use crate::{Conn, Dialect, Error, GatheredRow, Result, Row, gather, query};
+use crate::{Conn, Dialect, Error, Gathered, Result, Row, gather, query};
 
 /// A value to bind.
 #[derive(Clone, Debug, PartialEq)]
@@ -181,7 +181,8 @@ impl Select {
         Ok(rows)
     }
 
-    /// The same for long pages of many columns, which it reads far faster. `columns` names those of the base.
+    /// The same for long pages of many columns, which it reads far faster; forwards only. `columns` names those of
+    /// the base, `omitted` those among them that come empty.
     ///
     /// # Errors
     /// [`Error::Marker`] as above.
@@ -189,18 +190,12 @@ impl Select {
         mut self,
         conn: &mut Conn,
         dialect: Dialect,
-        columns: &'static [&'static str],
+        (columns, omitted): (&'static [&'static str], &[&str]),
         page: &Page,
-    ) -> Result<Vec<GatheredRow>> {
-        let sql = gather::sql(dialect, &self.page_sql(conn, page).await?, columns);
-        let mut rows = Vec::new();
-        for row in self.run(conn, sql).await? {
-            rows.extend(gather::rows(&row, columns)?);
-        }
-        if page.reverse {
-            rows.reverse();
-        }
-        Ok(rows)
+    ) -> Result<Gathered> {
+        let sql = gather::sql(dialect, &self.page_sql(conn, page).await?, columns, omitted);
+        let rows = self.run(conn, sql).await?;
+        Gathered::from_row(rows.first().ok_or(sqlx::Error::RowNotFound)?, columns)
     }
 
     async fn page_sql(&mut self, conn: &mut Conn, page: &Page) -> Result<String> {

@@ -1,6 +1,6 @@
 //! A server as the API shows it, in every microversion, written straight into the response.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use model::id::HostId;
 use serde::{
@@ -31,8 +31,8 @@ pub struct Viewing {
 
 impl Viewing {
     /// A link of a resource that clients may keep.
-    fn bookmark(&self, collection: &str, id: &str) -> Value {
-        json!([{"rel": "bookmark", "href": format!("{}/{collection}/{id}", self.service_url)}])
+    fn bookmark<'a>(&'a self, collection: &'static str, id: &'a str) -> Bookmark<'a> {
+        Bookmark { service: &self.service_url, collection, id }
     }
 
     /// From the request; without hosts' states.
@@ -196,24 +196,50 @@ impl View<'_> {
         Ok(())
     }
 
-    fn image(&self) -> Value {
-        let id = self.server.image_id.as_str();
-        let mut image = json!({"id": id, "links": self.viewing.bookmark("images", id)});
-        if self.viewing.since(98) {
-            image["properties"] = json!(self.server.image.properties);
+    fn image(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        struct Image<'a> {
+            id: &'a str,
+            links: [Bookmark<'a>; 1],
+            #[serde(skip_serializing_if = "Option::is_none")]
+            properties: Option<&'a BTreeMap<String, String>>,
         }
-        image
+        let id = self.server.image_id.as_str();
+        let properties = self.viewing.since(98).then_some(&self.server.image.properties);
+        Image { id, links: [self.viewing.bookmark("images", id)], properties }
     }
 
-    fn flavor(&self) -> Value {
+    fn flavor(&self) -> impl Serialize + '_ {
+        #[derive(Serialize)]
+        #[serde(untagged)]
+        enum Flavor<'a> {
+            Link {
+                id: &'a str,
+                links: [Bookmark<'a>; 1],
+            },
+            Copy {
+                original_name: &'a str,
+                vcpus: i64,
+                ram: i64,
+                disk: i64,
+                ephemeral: i64,
+                swap: i64,
+                extra_specs: &'a BTreeMap<String, String>,
+            },
+        }
         let (id, flavor) = (self.server.flavor_id.as_str(), &self.server.flavor);
         if !self.viewing.since(47) {
-            return json!({"id": id, "links": self.viewing.bookmark("flavors", id)});
+            return Flavor::Link { id, links: [self.viewing.bookmark("flavors", id)] };
         }
-        json!({
-            "original_name": flavor.name, "vcpus": flavor.vcpus, "ram": flavor.memory_mib, "disk": flavor.disk_gib,
-            "ephemeral": flavor.ephemeral_gib, "swap": flavor.swap_mib, "extra_specs": flavor.extra_specs,
-        })
+        Flavor::Copy {
+            original_name: &flavor.name,
+            vcpus: flavor.vcpus,
+            ram: flavor.memory_mib,
+            disk: flavor.disk_gib,
+            ephemeral: flavor.ephemeral_gib,
+            swap: flavor.swap_mib,
+            extra_specs: &flavor.extra_specs,
+        }
     }
 
     fn fault(&self, fault: &Fault) -> Value {
@@ -238,6 +264,22 @@ pub fn host_digest(project: &str, host: Option<&str>) -> String {
 /// What the hypervisor calls it. Nova counts; we take the first eight digits of the UUID.
 fn instance_name(server: &Server) -> String {
     format!("instance-{}", server.id.as_str().chars().take(8).collect::<String>())
+}
+
+struct Bookmark<'a> {
+    service: &'a str,
+    collection: &'static str,
+    id: &'a str,
+}
+
+impl Serialize for Bookmark<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let Self { service, collection, id } = self;
+        let mut link = to.serialize_map(Some(2))?;
+        link.serialize_entry("rel", "bookmark")?;
+        link.serialize_entry("href", &format_args!("{service}/{collection}/{id}"))?;
+        link.end()
+    }
 }
 
 struct Links<'a>(&'a str, &'a str);

@@ -24,7 +24,6 @@ async fn many_servers_of_one_request() {
         request["server"]["flavorRef"] = json!("42");
         world.blue().post("/compute/v2.1/servers", request).await.expect(202);
         let accepted = started.elapsed();
-        println!("accepted after {accepted:?}");
         let active = "/compute/v2.1/servers?status=ACTIVE";
         world
             .until("all are active", async || {
@@ -35,37 +34,14 @@ async fn many_servers_of_one_request() {
             .await;
         println!("{count} servers: accepted after {accepted:?}, active after {:?}", started.elapsed());
         let mut times: Vec<_> = Vec::new();
-        for _ in 0..31 {
+        for _ in 0..9 {
             let started = Instant::now();
             let detail = world.blue().get("/compute/v2.1/servers/detail").await.expect(200);
             times.push(started.elapsed());
             assert_eq!(detail.json["servers"].as_array().unwrap().len(), count);
         }
         times.sort();
-        println!("GET /servers/detail with {count}: {:?} at the median, {:?} at best", times[15], times[0]);
-        if std::env::var("NACRE_PROFILE").is_ok() {
-            use store::{
-                compute::server_list,
-                list::{Direction, Page, SortKey, Type},
-            };
-            for _ in 0..8 {
-                let mut conn = db.read().await.unwrap();
-                let page =
-                    Page::first(SortKey { name: "c", sql: "s.created_at", kind: Type::Int }, Direction::Descending);
-                let t = Instant::now();
-                let rows = store::query("select s.* from servers s order by s.created_at desc")
-                    .fetch_all(&mut *conn)
-                    .await
-                    .unwrap();
-                let a = t.elapsed();
-                let t = Instant::now();
-                let servers = server_list::page(&mut conn, db.dialect(), server_list::select(), &page).await.unwrap();
-                let b = t.elapsed();
-                let t = Instant::now();
-                server_list::details(&mut conn, db.dialect(), &servers).await.unwrap();
-                println!("rows {a:?} ({}), page {b:?}, details {:?}", rows.len(), t.elapsed());
-            }
-        }
+        println!("GET /servers/detail with {count}: {:?} at the median, {:?} at best", times[4], times[0]);
         world.assert_sound().await;
     })
     .await;

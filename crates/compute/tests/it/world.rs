@@ -108,8 +108,14 @@ impl World {
             _engine: engine,
         };
         world.start_agent();
-        world.until("the host is up", async || !world.state.hub.connected().is_empty()).await;
+        world.until("the host is up", async || world.host_is_up().await).await;
         world
+    }
+
+    /// Whether servers can be placed on it: it is connected a moment before it is recorded.
+    async fn host_is_up(&self) -> bool {
+        let mut conn = self.db.read().await.unwrap();
+        store::compute::hosts::list(&mut conn).await.unwrap().iter().any(|host| host.is_up(model::Clock::system().now()))
     }
 
     pub fn start_agent(&mut self) {

@@ -10,7 +10,7 @@ use super::{
     servers::{COLUMNS, Server},
 };
 use crate::{
-    Conn, Dialect, GatheredRow, Result, RowExt, gather,
+    Conn, Dialect, Gathered, Result, RowExt, gather,
     list::{Page, Select, Value},
     query,
 };
@@ -89,9 +89,12 @@ fn padded(tags: &[&str]) -> Vec<Value> {
     (0..TAGS_MAX).map(|at| Value::from(tags.get(at).copied().unwrap_or(last))).collect()
 }
 
-/// A page of servers.
+/// Columns that no list shows.
+const UNLISTED: &[&str] = &["key_public", "random_seed", "told_digest", "guest_password"];
+
+/// A page of servers; without what no list shows of them.
 pub async fn page(conn: &mut Conn, dialect: Dialect, select: Select, page: &Page) -> Result<Vec<Server>> {
-    select.gathered_page(conn, dialect, COLUMNS, page).await?.iter().map(Server::from_row).collect()
+    select.gathered_page(conn, dialect, (COLUMNS, UNLISTED), page).await?.rows()?.iter().map(Server::from_row).collect()
 }
 
 /// What is shown of a server besides its row.
@@ -127,13 +130,13 @@ pub async fn details(conn: &mut Conn, dialect: Dialect, servers: &[Server]) -> R
         return Ok(all);
     }
     let mut of = async |listing: &Listing| run(&mut *conn, dialect, listing, servers).await;
-    for row in of(&METADATA).await? {
+    for row in of(&METADATA).await?.rows()? {
         all.entry(row.id("server_id")?).or_default().metadata.insert(row.text("name")?, row.text("value")?);
     }
-    for row in of(&TAGS).await? {
+    for row in of(&TAGS).await?.rows()? {
         all.entry(row.id("server_id")?).or_default().tags.push(row.text("tag")?);
     }
-    for row in of(&ADDRESSES).await? {
+    for row in of(&ADDRESSES).await?.rows()? {
         let addresses = &mut all.entry(row.id("server_id")?).or_default().addresses;
         let (network, mac) = (row.text("network")?, row.text("mac")?);
         let fixed = Address { network, mac, ip: row.text("ip")?, floating: false };
@@ -143,7 +146,7 @@ pub async fn details(conn: &mut Conn, dialect: Dialect, servers: &[Server]) -> R
         }
         addresses.extend(floating);
     }
-    for row in of(&GROUPS).await? {
+    for row in of(&GROUPS).await?.rows()? {
         all.entry(row.id("server_id")?).or_default().security_groups.push(row.text("name")?);
     }
     Ok(all)
@@ -181,9 +184,9 @@ const GROUPS: Listing = Listing {
     columns: &["server_id", "name"],
 };
 
-async fn run(conn: &mut Conn, dialect: Dialect, listing: &Listing, servers: &[Server]) -> Result<Vec<GatheredRow>> {
+async fn run(conn: &mut Conn, dialect: Dialect, listing: &Listing, servers: &[Server]) -> Result<Gathered> {
     let ids = json(&servers.iter().map(|server| server.id.as_str()).collect::<Vec<_>>());
     let inner = listing.sql.replace('@', &dialect.elements("$1"));
-    let sql = gather::sql(dialect, &inner, listing.columns);
-    gather::rows(&query(AssertSqlSafe(sql)).bind(ids).fetch_one(conn).await?, listing.columns)
+    let sql = gather::sql(dialect, &inner, listing.columns, &[]);
+    Gathered::from_row(&query(AssertSqlSafe(sql)).bind(ids).fetch_one(conn).await?, listing.columns)
 }
