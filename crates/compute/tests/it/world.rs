@@ -115,7 +115,11 @@ impl World {
     /// Whether servers can be placed on it: it is connected a moment before it is recorded.
     async fn host_is_up(&self) -> bool {
         let mut conn = self.db.read().await.unwrap();
-        store::compute::hosts::list(&mut conn).await.unwrap().iter().any(|host| host.is_up(model::Clock::system().now()))
+        store::compute::hosts::list(&mut conn)
+            .await
+            .unwrap()
+            .iter()
+            .any(|host| host.is_up(model::Clock::system().now()))
     }
 
     pub fn start_agent(&mut self) {
