@@ -15,6 +15,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut builder = tonic_prost_build::configure()
         .build_transport(false)
         .bytes(format!("{PACKAGE}.ImageChunk"))
+        .bytes(format!("{PACKAGE}.ImagePart"))
         .btree_map(format!("{PACKAGE}.ServerSpec"))
         .skip_debug(SECRET.map(|name| format!("{PACKAGE}.{name}")));
     for name in KEPT {

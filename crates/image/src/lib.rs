@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | image | `image/` | the record: name, formats, visibility, properties; its flow |
 //! | data | `data/` | its content: streaming upload and download, the files behind them |
+//! | delivery | `delivery.rs` | data that hosts bring: snapshots of servers' disks |
 //! | member | `member.rs` | projects that a shared image is shared with |
 //! | tag | `tag.rs` | one tag at a time |
 //! | schema | `schema.rs` | every attribute, once: the documents that clients read and the check of what they send |
@@ -22,6 +23,7 @@
 //! - Whoever may not see an image is told that there is none.
 
 mod data;
+mod delivery;
 mod doctor;
 mod image;
 mod info;
@@ -63,6 +65,11 @@ pub fn service(state: Arc<State>) -> web::Service {
         faults: web::FaultStyle::Glance,
         state,
     }
+}
+
+/// Where the data goes that hosts deliver: for [`hostlink::server::Hub::take_images`].
+pub fn intake(db: store::Db, state: Arc<State>) -> Arc<dyn hostlink::server::ImageIntake> {
+    Arc::new(delivery::Deliveries { db, state })
 }
 
 /// The flows: one per image.

@@ -24,7 +24,7 @@ pub(crate) const ROUTES: &[Route] = &[
     Route::post("/v2/images/{image_id}/actions/reactivate", Rule("reactivate"), handler!(image::api::reactivate)),
     // Their data
     Route::get("/v2/images/{image_id}/file", Rule("download_image"), handler!(data::api::download)),
-    Route::put("/v2/images/{image_id}/file", Rule("upload_image"), handler!(data::api::upload)).streaming(),
+    Route::put("/v2/images/{image_id}/file", Rule("upload_image"), handler!(data::upload::create)).streaming(),
     // Their tags
     Route::put("/v2/images/{image_id}/tags/{tag}", Rule("modify_image"), handler!(tag::create)),
     Route::delete("/v2/images/{image_id}/tags/{tag}", Rule("modify_image"), handler!(tag::delete)),

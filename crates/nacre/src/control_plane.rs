@@ -65,6 +65,7 @@ pub async fn start(
         northbound: drivers.northbound()?,
         compute: compute::State::new(db.clone(), hub.clone(), layout.images()),
     };
+    hub.take_images(image::intake(db.clone(), services.image.clone()));
     bootstrap(&db, &services, options, secrets).await?;
     let machines = [
         image::machines(services.image.clone()),

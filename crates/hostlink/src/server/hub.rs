@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Command, Limits};
+use super::{Command, ImageIntake, Limits};
 use crate::{
     Answer, ConsoleLog, Found, Inventory, Question, Refusal, RefusalKind, RemoveOrphan, TakeInventory, ToAgent, answer,
     question, to_agent,
@@ -32,6 +32,7 @@ struct Inner {
     hosts: Mutex<HashMap<HostId, Host>>,
     next_serial: AtomicU64,
     next_question: AtomicU64,
+    intake: OnceLock<Arc<dyn ImageIntake>>,
 }
 
 /// What stays of a host between its connections, and the newest of them.
@@ -62,6 +63,16 @@ impl Hub {
     /// The deadlines and sizes in force.
     pub fn limits(&self) -> &Limits {
         &self.0.limits
+    }
+
+    /// From now on, images that hosts deliver are taken in there. The first call counts.
+    pub fn take_images(&self, intake: Arc<dyn ImageIntake>) {
+        self.0.intake.get_or_init(|| intake);
+    }
+
+    pub(super) fn intake(&self) -> Result<&dyn ImageIntake> {
+        let none = || Error::unsupported("DeliveryUnsupported", "This control plane takes no images from hosts.");
+        self.0.intake.get().map(|intake| &**intake).ok_or_else(none)
     }
 
     /// Whether the host is connected to this process.

@@ -19,7 +19,7 @@ use futures_util::future::BoxFuture;
 use model::{Error, Result, id::HostId};
 use tokio::io::AsyncRead;
 
-use crate::{Hello, HostStats, RemoveServer, ServerReport, ServerSpec, ToAgent, to_agent};
+use crate::{Hello, HostStats, ImageAnnouncement, RemoveServer, ServerReport, ServerSpec, ToAgent, to_agent};
 
 pub use hub::Hub;
 pub use listen::{ServeError, TlsListener, UnixListener};
@@ -58,6 +58,18 @@ pub trait ControlPlane: Send + Sync + 'static {
 
     /// Opens the image for the host. Should refuse an image that no server of the host starts from.
     fn fetch_image<'a>(&'a self, host: &'a HostId, image_id: &'a str) -> BoxFuture<'a, Result<ImageReader>>;
+}
+
+/// Where the data of images goes that hosts deliver; the image service implements it, and [`Hub::take_images`] says so.
+pub trait ImageIntake: Send + Sync + 'static {
+    /// Reads the data to its end, verifies it against the announcement and makes it the image's. Refuses an image that
+    /// this host was not told to deliver. What is broken off leaves nothing behind and may be delivered again.
+    fn take_in<'a>(
+        &'a self,
+        host: &'a HostId,
+        announced: &'a ImageAnnouncement,
+        data: ImageReader,
+    ) -> BoxFuture<'a, Result<()>>;
 }
 
 /// What an agent is told to do. Idempotent.

@@ -2,17 +2,18 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::stream::{BoxStream, StreamExt};
+use futures_util::stream::{BoxStream, StreamExt, TryStreamExt};
 use model::{Error, ErrorKind, id::HostId};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::io::ReaderStream;
+use tokio_util::io::{ReaderStream, StreamReader};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{ControlPlane, Hub, session::Session};
 use crate::{
-    FromAgent, ImageChunk, ImageRequest, JoinReply, JoinRequest, ToAgent, from_agent,
+    FromAgent, ImageChunk, ImageDelivered, ImagePart, ImageRequest, JoinReply, JoinRequest, ToAgent, from_agent,
     generated::{enrol_server::Enrol, host_link_server::HostLink},
+    image_part::Part,
     pki::{self, Authority},
 };
 
@@ -94,6 +95,31 @@ impl HostLink for Link {
         });
         Ok(Response::new(chunks.boxed()))
     }
+
+    async fn deliver_image(&self, request: Request<Streaming<ImagePart>>) -> Result<Response<ImageDelivered>, Status> {
+        let authorize = self.authorize(&request);
+        let mut parts = request.into_inner();
+        let first = timeout(HELLO_TIME_MAX, parts.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no announcement came"))??;
+        let Some(ImagePart { part: Some(Part::Announcement(announced)) }) = first else {
+            return Err(Status::invalid_argument("the first part must be an announcement"));
+        };
+        let host = authorize(&announced.host_id)?;
+        let data = parts.map_err(std::io::Error::other).and_then(|part| async move {
+            match part.part {
+                Some(Part::Data(data)) => Ok(data),
+                _ => Err(std::io::Error::other("a part of an image that is no data")),
+            }
+        });
+        let intake = self.hub.intake().map_err(|error| to_status(&error))?;
+        let taken = intake.take_in(&host, &announced, Box::pin(StreamReader::new(Box::pin(data)))).await;
+        taken.map_err(|error| {
+            tracing::warn!(%host, image = announced.image_id, ?error, "an image's delivery failed");
+            to_status(&error)
+        })?;
+        Ok(Response::new(ImageDelivered {}))
+    }
 }
 
 /// The service for hosts that have no certificate yet.
@@ -130,7 +156,9 @@ fn to_status(error: &Error) -> Status {
     match error.kind {
         ErrorKind::NotFound | ErrorKind::Gone => Status::not_found(&error.message),
         ErrorKind::Forbidden | ErrorKind::Unauthenticated => Status::permission_denied(&error.message),
-        ErrorKind::Conflict => Status::failed_precondition(&error.message),
+        ErrorKind::Conflict | ErrorKind::UnsupportedMedia | ErrorKind::OverQuota | ErrorKind::TooLarge => {
+            Status::failed_precondition(&error.message)
+        }
         ErrorKind::Unsupported => Status::unimplemented(&error.message),
         _ => Status::unavailable(&error.message),
     }

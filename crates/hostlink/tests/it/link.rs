@@ -3,11 +3,16 @@
 use std::{os::unix::fs::PermissionsExt, time::Duration};
 
 use hostlink::{
-    Answer, ConsoleText, ImageRequest, Refusal, RefusalKind, answer, from_agent,
+    Answer, ConsoleText, ImageRequest, Refusal, RefusalKind, answer,
+    client::deliver_image,
+    from_agent,
     server::{Command, Hub, Limits, ServeError, UnixListener},
     to_agent,
 };
-use model::{ErrorKind, id::HostId};
+use model::{
+    ErrorKind,
+    id::{HostId, ImageId},
+};
 
 use crate::{Agent, Control, Told, soon};
 
@@ -111,6 +116,23 @@ async fn images_stream_and_refusals_say_why() {
     assert_eq!(bytes, 3 << 20);
     let status = agent.client.fetch_image(none).await.unwrap_err();
     assert_eq!((status.code(), status.message()), (tonic::Code::NotFound, "No image with this id."));
+}
+
+#[tokio::test]
+async fn hosts_deliver_images_and_learn_why_not() {
+    let (mut control, mut agent) = connected().await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("disk.qcow2");
+    std::fs::write(&file, vec![7_u8; 3_000_001]).unwrap();
+    deliver_image(&mut agent.client, &agent.host, &ImageId::new("snapshot"), &file).await.unwrap();
+    let Told::Delivered(host, announced, bytes, sevens) = control.told().await else { panic!("no delivery") };
+    assert_eq!((host, announced.image_id.as_str()), (agent.host.to_string(), "snapshot"));
+    assert_eq!((announced.size_bytes, bytes, sevens), (3_000_001, 3_000_001, true));
+    assert_eq!(announced.sha256, "7b727ce2d438f3ac83f6f4aac1685c7752d62a3aceba2469c48b3128d3e7f7ee");
+    let refused = deliver_image(&mut agent.client, &agent.host, &ImageId::new("unexpected"), &file).await.unwrap_err();
+    assert_eq!((refused.code(), refused.message()), (tonic::Code::NotFound, "Nothing is expected of this host."));
+    let missing = folder.path().join("none");
+    assert!(deliver_image(&mut agent.client, &agent.host, &ImageId::new("snapshot"), &missing).await.is_err());
 }
 
 #[tokio::test]

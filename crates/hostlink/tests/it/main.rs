@@ -14,14 +14,15 @@ use std::{
 
 use futures_util::future::BoxFuture;
 use hostlink::{
-    FromAgent, Hello, HostStats, ServerReport, ServerSpec, ToAgent,
+    FromAgent, Hello, HostStats, ImageAnnouncement, ServerReport, ServerSpec, ToAgent,
     client::{Endpoint, HostLinkClient},
     from_agent,
-    server::{Command, ControlPlane, Hub, ImageReader, UnixListener},
+    server::{Command, ControlPlane, Hub, ImageIntake, ImageReader, UnixListener},
     to_agent,
 };
 use model::{Error, Result, id::HostId};
 use tokio::{
+    io::AsyncReadExt,
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
@@ -36,6 +37,8 @@ pub enum Told {
     Left(String),
     Report(String, u64),
     Enrolled(String),
+    /// By whom, what was announced, the bytes that came, and whether they were sevens.
+    Delivered(String, ImageAnnouncement, u64, bool),
 }
 
 /// Records what it is told. Reports of the server `reject` are not accepted; the token's secret is `spent` once.
@@ -101,6 +104,25 @@ impl ControlPlane for Scripted {
     }
 }
 
+impl ImageIntake for Scripted {
+    fn take_in<'a>(
+        &'a self,
+        host: &'a HostId,
+        announced: &'a ImageAnnouncement,
+        mut data: ImageReader,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if announced.image_id == "unexpected" {
+                return Err(Error::not_found("ImageNotFound", "Nothing is expected of this host."));
+            }
+            let mut bytes = Vec::new();
+            let read = data.read_to_end(&mut bytes).await.map_err(|e| Error::unavailable("Broken", e.to_string()))?;
+            self.tell(Told::Delivered(host.to_string(), announced.clone(), read as u64, bytes.iter().all(|b| *b == 7)));
+            Ok(())
+        })
+    }
+}
+
 /// A hub behind a unix socket.
 pub struct Control {
     pub hub: Hub,
@@ -117,6 +139,7 @@ impl Control {
         let socket = folder.path().join("agents.sock");
         let listener = UnixListener::bind(&socket).unwrap();
         let (control, told) = Scripted::new();
+        hub.take_images(control.clone());
         let (stop, stopped) = oneshot::channel();
         let serving = listener.serve(hub.clone(), control, async { drop(stopped.await) });
         let served = tokio::spawn(async { serving.await.unwrap() });

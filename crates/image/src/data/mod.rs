@@ -9,7 +9,8 @@
 
 pub(crate) mod api;
 mod files;
-mod logic;
+pub(crate) mod logic;
+pub(crate) mod upload;
 
 use std::time::Duration;
 

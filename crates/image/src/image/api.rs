@@ -8,7 +8,7 @@ use store::{
 };
 use web::{Cx, Reply, Target};
 
-use super::{flow::KIND, logic, wire};
+use super::{logic, wire};
 
 /// An image that the caller may see.
 pub(crate) struct Found {
@@ -92,14 +92,7 @@ pub(crate) async fn create(cx: &Cx) -> Result<Reply> {
     cx.authorize(&target(&image))?;
     authorize_visibility(cx, &image)?;
     let mut tx = cx.db().begin().await?;
-    quotas::charge(&mut tx, &image.owner, &[logic::count_charge()]).await?;
-    images::insert(&mut tx, &image).await.map_err(|error| {
-        if error.is_unique_violation() {
-            return Error::conflict("Duplicate", format!("Image ID {} already exists!", image.id));
-        }
-        error.into()
-    })?;
-    ::flow::insert(&mut tx, &image.id, KIND, super::flow::FIRST, None).await?;
+    images::deliveries::create(&mut tx, &image).await?;
     tx.commit().await?;
     let location = format!("{}/v2/images/{}", cx.service_url(), image.id);
     Ok(Reply::created(&wire::view(&image))?.with("location", location))

@@ -15,10 +15,6 @@ use store::images::{self, Image, Status};
 
 use crate::{State, data::UNHEARD_OF_MAX};
 
-/// The kind of these flows.
-pub(crate) const KIND: &str = "image";
-/// The step in which they begin.
-pub(crate) const FIRST: &str = "rest";
 /// Removing files takes a moment; a disk that refuses is looked at again after that long.
 const REMOVE_WITHIN: Duration = Duration::from_secs(600);
 
@@ -41,7 +37,7 @@ pub(crate) struct Images(pub(crate) Arc<State>);
 
 impl Machine for Images {
     fn kind(&self) -> &'static str {
-        KIND
+        images::deliveries::FLOW.0
     }
 
     fn steps(&self) -> &'static [StepInfo] {

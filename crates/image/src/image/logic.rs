@@ -18,14 +18,12 @@ use crate::schema;
 const PROPERTIES_MAX: usize = 128;
 /// Tags that an image can have.
 const TAGS_MAX: usize = 128;
-/// Images of a project, unless the operator says otherwise.
-const COUNT_DEFAULT: i64 = 1000;
 /// MiB of images of a project, unless the operator says otherwise: 1 TiB.
 const SIZE_DEFAULT: i64 = 1 << 20;
 
 /// One image more.
 pub(crate) fn count_charge() -> Charge {
-    Charge { resource: images::COUNT_QUOTA, default_limit: COUNT_DEFAULT, amount: 1 }
+    images::deliveries::count_charge()
 }
 
 /// So many MiB more.

@@ -8,6 +8,7 @@
 //! that generation is still the newest and still being saved. An upload that was given up can therefore never become
 //! the data, and a file tells by its name alone whether anyone still needs it.
 
+pub mod deliveries;
 mod list;
 mod members;
 pub(crate) mod row;
