@@ -19,8 +19,15 @@ macro_rules! migrations {
 }
 
 /// In the order in which they run. Append only.
-const MIGRATIONS: &[Migration] =
-    migrations!["0001_core", "0002_identity", "0003_image", "0004_network", "0005_compute", "0070_image_deliveries"];
+const MIGRATIONS: &[Migration] = migrations![
+    "0001_core",
+    "0002_identity",
+    "0003_image",
+    "0004_network",
+    "0005_compute",
+    "0070_image_deliveries",
+    "0071_metadefs"
+];
 
 /// A number that all control planes agree on for PostgreSQL's advisory lock.
 const MIGRATION_LOCK: i64 = 0x6e61_6372_6500;
