@@ -25,8 +25,9 @@ const MIGRATIONS: &[Migration] = migrations![
     "0003_image",
     "0004_network",
     "0005_compute",
+    "0020_user_security",
     "0070_image_deliveries",
-    "0071_metadefs"
+    "0071_metadefs",
 ];
 
 /// A number that all control planes agree on for PostgreSQL's advisory lock.
