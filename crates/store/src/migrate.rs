@@ -28,6 +28,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0020_user_security",
     "0070_image_deliveries",
     "0071_metadefs",
+    "0080_network_addressing",
 ];
 
 /// A number that all control planes agree on for PostgreSQL's advisory lock.
