@@ -13,8 +13,8 @@ use drivers::{
     disk::fake::FakeDisks,
     hypervisor::fake::{FakeHost, FakeHypervisor},
     network::{
-        ChassisPorts, Datapath, MetadataSpec, NetworkSpec, Northbound, PlugSpec, PluggedPort, PortInstalled, PortKind,
-        PortSpec, Result as NetworkResult,
+        ChassisPorts, Datapath, MetadataSpec, NetworkSpec, Northbound, PlugSpec, PluggedPort, PortInstalled, PortSpec,
+        Result as NetworkResult,
         fake::{FakeChassis, FakeNetwork},
     },
 };
