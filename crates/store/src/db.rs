@@ -9,9 +9,17 @@ use std::{
 
 use model::Clock;
 use sqlx::{Any, Executor, any::AnyPoolOptions, pool::PoolConnection};
-use tokio::{sync::Notify, task::AbortHandle};
+use tokio::{
+    sync::{Notify, watch},
+    task::AbortHandle,
+};
 
-use crate::{Dialect, Error, Result, flows, migrate};
+use crate::{
+    Dialect, Error, Result,
+    audit::{self, Entry, Outcome},
+    events, flows, migrate,
+    request::{self, Request},
+};
 
 /// A connection as every query function takes it: `&mut *tx` or `&mut *reader`.
 pub type Conn = sqlx::AnyConnection;
@@ -23,6 +31,8 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(20);
 /// The PostgreSQL channel on which servers tell each other that a flow is due.
 const WAKE_CHANNEL: &str = "nacre_flows";
+/// The one on which they tell each other that events have been sealed.
+const SEALED_CHANNEL: &str = "nacre_events";
 
 /// The database. Cheap to clone.
 #[derive(Clone)]
@@ -35,7 +45,11 @@ struct Inner {
     clock: Clock,
     url: String,
     flows_due: Notify,
-    /// PostgreSQL: the task that hears of other servers' wakes, from the first [`Db::flows_due`] on.
+    /// Something was committed that wants sealing.
+    journal_due: Notify,
+    /// Counts batches of events that were sealed, here or elsewhere.
+    sealed: watch::Sender<u64>,
+    /// PostgreSQL: the task that hears of other servers' wakes, from the first time on that somebody wants to.
     listener: OnceLock<AbortHandle>,
 }
 
@@ -79,7 +93,8 @@ impl Db {
             }
         };
         let (url, flows_due, listener) = (url.to_owned(), Notify::new(), OnceLock::new());
-        Ok(Self(Arc::new(Inner { dialect, writer, reader, clock, url, flows_due, listener })))
+        let (journal_due, sealed) = (Notify::new(), watch::Sender::new(0));
+        Ok(Self(Arc::new(Inner { dialect, writer, reader, clock, url, flows_due, journal_due, sealed, listener })))
     }
 
     /// Brings the tables up to date. Safe to call from several servers at once.
@@ -105,16 +120,41 @@ impl Db {
     /// A write transaction. Dropped without [`Tx::commit`], it is rolled back.
     pub async fn begin(&self) -> Result<Tx> {
         let inner = self.0.writer.begin_with(self.0.dialect.begin()).await?;
-        Ok(Tx { inner, db: self.clone(), flows_due: false, wakes: BTreeSet::new() })
+        Ok(Tx {
+            inner,
+            db: self.clone(),
+            flows_due: false,
+            written: false,
+            sealed: false,
+            wakes: BTreeSet::new(),
+            notes: events::Notes::default(),
+            request: request::current(),
+        })
     }
 
     /// Returns when a flow may have become due: here, or on another server over PostgreSQL.
     pub async fn flows_due(&self) {
+        self.listen();
+        self.0.flows_due.notified().await;
+    }
+
+    /// Returns when something was committed here that wants sealing.
+    pub async fn journal_due(&self) {
+        self.0.journal_due.notified().await;
+    }
+
+    /// Changes whenever events have been sealed, here or on another server over PostgreSQL.
+    pub fn events_sealed(&self) -> watch::Receiver<u64> {
+        self.listen();
+        self.0.sealed.subscribe()
+    }
+
+    /// PostgreSQL: hears other servers from now on.
+    fn listen(&self) {
         if self.0.dialect == Dialect::Postgres {
             let forward = || tokio::spawn(forward_wakes(self.0.url.clone(), Arc::downgrade(&self.0))).abort_handle();
             self.0.listener.get_or_init(forward);
         }
-        self.0.flows_due.notified().await;
     }
 
     /// Closes all connections; what is under way ends first.
@@ -132,6 +172,14 @@ pub struct Tx {
     inner: sqlx::Transaction<'static, Any>,
     db: Db,
     flows_due: bool,
+    /// It has rows that want sealing.
+    written: bool,
+    /// It gives events their places.
+    sealed: bool,
+    /// Resources that it changes; written last but for the wakes.
+    pub(crate) notes: events::Notes,
+    /// The request that it serves.
+    request: Option<Arc<Request>>,
     /// Flows to wake when this commits; written last and in order of their ids, so that no two transactions deadlock.
     pub(crate) wakes: BTreeSet<String>,
 }
@@ -152,16 +200,71 @@ impl Tx {
         self.flows_due = true;
     }
 
-    /// Makes it all true, then wakes the flow engine where a flow became due.
+    /// Notes that it has rows that want sealing.
+    pub(crate) fn note_written(&mut self) {
+        self.written = true;
+    }
+
+    /// Notes that it gives events their places.
+    pub(crate) fn note_sealed(&mut self) {
+        self.sealed = true;
+    }
+
+    /// The request that it serves; none in flows and sweeps.
+    pub fn request(&self) -> Option<&Arc<Request>> {
+        self.request.as_ref()
+    }
+
+    /// Makes it all true, events and audit entry included, then wakes who waits for it.
     pub async fn commit(mut self) -> Result<()> {
+        let audited = self.write_entry().await?;
+        self.write_events().await?;
         flows::flush_wakes(&mut self, None).await?;
-        if self.flows_due && self.db.dialect() == Dialect::Postgres {
-            // Delivered by the server when the transaction commits, to every other control plane too.
-            sqlx::query("select pg_notify($1, '')").bind(WAKE_CHANNEL).execute(&mut *self.inner).await?;
-        }
+        self.notify_others().await?;
         self.inner.commit().await?;
+        if let Some(request) = audited {
+            request.note_commit();
+        }
         if self.flows_due {
             self.db.0.flows_due.notify_one();
+        }
+        if self.written {
+            self.db.0.journal_due.notify_one();
+        }
+        if self.sealed {
+            self.db.0.sealed.send_modify(|count| *count = count.wrapping_add(1));
+        }
+        Ok(())
+    }
+
+    /// The audit entry of the request, with its first commit.
+    async fn write_entry(&mut self) -> Result<Option<Arc<Request>>> {
+        let Some(request) = self.request.clone().filter(|request| request.wants_entry()) else { return Ok(None) };
+        let mut facts = request.facts();
+        if let Some((kind, id)) = self.notes.find(&facts.target_id) {
+            (facts.target_type, facts.target_id) = (kind.to_owned(), id.to_owned());
+        }
+        audit::insert(self, &Entry::of(facts, Outcome::Success, 0, "")).await?;
+        Ok(Some(request))
+    }
+
+    async fn write_events(&mut self) -> Result<()> {
+        if self.notes.is_empty() {
+            return Ok(());
+        }
+        self.written = true;
+        let request_id = self.request.as_ref().map(|request| request.facts().id).unwrap_or_default();
+        events::flush(self, &request_id).await
+    }
+
+    /// Delivered by PostgreSQL when the transaction commits, to every other control plane too.
+    async fn notify_others(&mut self) -> Result<()> {
+        if self.db.dialect() == Dialect::Postgres {
+            for channel in [(self.flows_due, WAKE_CHANNEL), (self.sealed, SEALED_CHANNEL)] {
+                if channel.0 {
+                    sqlx::query("select pg_notify($1, '')").bind(channel.1).execute(&mut *self.inner).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -190,16 +293,24 @@ impl DerefMut for Tx {
 async fn forward_wakes(url: String, db: std::sync::Weak<Inner>) {
     while db.strong_count() > 0 {
         if let Ok(mut listener) = sqlx::postgres::PgListener::connect(&url).await
-            && listener.listen(WAKE_CHANNEL).await.is_ok()
+            && listener.listen_all([WAKE_CHANNEL, SEALED_CHANNEL]).await.is_ok()
         {
-            // Once before the first: a wake may have come while nobody listened.
+            // Both before the first: something may have come while nobody listened.
+            let mut heard = vec![WAKE_CHANNEL.to_owned(), SEALED_CHANNEL.to_owned()];
             loop {
-                match db.upgrade() {
-                    Some(db) => db.flows_due.notify_one(),
-                    None => return,
+                let Some(db) = db.upgrade() else { return };
+                for channel in heard.drain(..) {
+                    match channel.as_str() {
+                        WAKE_CHANNEL => db.flows_due.notify_one(),
+                        _ => db.sealed.send_modify(|count| *count = count.wrapping_add(1)),
+                    }
                 }
-                if listener.try_recv().await.is_err() {
-                    break;
+                drop(db);
+                match listener.try_recv().await {
+                    Ok(Some(notification)) => heard.push(notification.channel().to_owned()),
+                    // The connection was lost and is there again.
+                    Ok(None) => heard.extend([WAKE_CHANNEL.to_owned(), SEALED_CHANNEL.to_owned()]),
+                    Err(_) => break,
                 }
             }
         }

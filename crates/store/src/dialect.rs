@@ -69,6 +69,14 @@ impl Dialect {
         }
     }
 
+    /// The order in which rows of the journal's tables were inserted.
+    pub(crate) fn insertion(self) -> &'static str {
+        match self {
+            Self::Sqlite => "rowid",
+            Self::Postgres => "written",
+        }
+    }
+
     /// Appended to a `select` whose rows a decision depends on until the transaction ends.
     pub(crate) fn for_update(self) -> &'static str {
         match self {

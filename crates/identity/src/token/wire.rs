@@ -169,7 +169,7 @@ pub struct UserInToken<'a> {
     pub id: &'a str,
     /// Its name.
     pub name: &'a str,
-    /// When its password expires.
+    /// Passwords don't expire yet.
     pub password_expires_at: Option<&'a str>,
 }
 

@@ -9,6 +9,5 @@ mod flow;
 mod images;
 mod listing;
 mod members;
-mod metadefs;
 mod sharing;
 mod world;

@@ -3,7 +3,6 @@
 
 mod floating_ips;
 mod flows;
-mod ipv6;
 mod networks;
 mod ports;
 mod quotas;

@@ -8,7 +8,7 @@ use model::{
 };
 
 use crate::{
-    Conn, Result, Row, RowExt, Tx,
+    Conn, Result, Row, RowExt, Tx, events,
     list::{Page, Select, SortKey, Type},
     query,
 };
@@ -189,6 +189,7 @@ pub async fn insert(tx: &mut Tx, flavor: &Flavor) -> Result<()> {
     .bind(flavor.updated_at.0)
     .execute(&mut **tx)
     .await?;
+    events::created(tx, events::FLAVOR, &flavor.id);
     Ok(())
 }
 
@@ -207,11 +208,13 @@ pub async fn update(tx: &mut Tx, flavor: &Flavor) -> Result<()> {
         .bind(super::json(&flavor.extra_specs))
         .execute(&mut **tx)
         .await?;
+    events::updated(tx, events::FLAVOR, &flavor.id);
     Ok(())
 }
 
 /// Removes it. Servers keep the copy that they were made with. Whether it was there.
 pub async fn delete(tx: &mut Tx, id: &FlavorId) -> Result<bool> {
+    events::deleted(tx, events::FLAVOR, id).await?;
     let done = query("delete from flavors where id = $1").bind(id.as_str()).execute(&mut **tx).await?;
     Ok(done.rows_affected() > 0)
 }
@@ -227,6 +230,7 @@ pub async fn list_access(conn: &mut Conn, id: &FlavorId) -> Result<Vec<ProjectId
 
 /// Gives a project access. False: it had it already.
 pub async fn insert_access(tx: &mut Tx, id: &FlavorId, project: &ProjectId) -> Result<bool> {
+    events::updated(tx, events::FLAVOR, id);
     let done = query("insert into flavor_access (flavor_id, project_id) values ($1, $2) on conflict do nothing")
         .bind(id.as_str())
         .bind(project.as_str())
@@ -237,6 +241,7 @@ pub async fn insert_access(tx: &mut Tx, id: &FlavorId, project: &ProjectId) -> R
 
 /// Takes a project's access. False: it had none.
 pub async fn delete_access(tx: &mut Tx, id: &FlavorId, project: &ProjectId) -> Result<bool> {
+    events::updated(tx, events::FLAVOR, id);
     let done = query("delete from flavor_access where flavor_id = $1 and project_id = $2")
         .bind(id.as_str())
         .bind(project.as_str())

@@ -5,7 +5,7 @@ use std::time::Duration;
 use model::{Timestamp, id::HostId};
 
 use super::json;
-use crate::{Conn, Result, Row, RowExt, Tx, query};
+use crate::{Conn, Result, Row, RowExt, Tx, events, query};
 
 /// A host that gave no sign of life for so long is down, whatever its row says (Nova's `service_down_time`).
 pub const SILENCE: Duration = Duration::from_secs(60);
@@ -158,17 +158,21 @@ pub async fn joined(tx: &mut Tx, id: &HostId, name: &str, zone: &str, facts: &Fa
     .bind(json(&facts.addresses))
     .execute(&mut **tx)
     .await?;
+    events::updated(tx, events::HOST, id);
     Ok(())
 }
 
 /// Records that a host's connection has ended.
 pub async fn left(tx: &mut Tx, id: &HostId) -> Result<()> {
     let now = tx.now();
-    query("update hosts set up = 0, state_since = $2, updated_at = $2 where id = $1 and up = 1")
+    let left = query("update hosts set up = 0, state_since = $2, updated_at = $2 where id = $1 and up = 1")
         .bind(id.as_str())
         .bind(now.0)
         .execute(&mut **tx)
         .await?;
+    if left.rows_affected() > 0 {
+        events::updated(tx, events::HOST, id);
+    }
     Ok(())
 }
 
@@ -194,12 +198,14 @@ pub async fn set_enabled(tx: &mut Tx, id: &HostId, enabled: bool, reason: &str) 
         .bind(now.0)
         .execute(&mut **tx)
         .await?;
+    events::updated(tx, events::HOST, id);
     Ok(())
 }
 
 /// Gives a host up: it will not come back, and what it held is written off.
 pub async fn forget(tx: &mut Tx, id: &HostId) -> Result<()> {
     let now = tx.now();
+    events::deleted(tx, events::HOST, id).await?;
     query("update hosts set forgotten_at = $2, up = 0, state_since = $2, updated_at = $2 where id = $1")
         .bind(id.as_str())
         .bind(now.0)

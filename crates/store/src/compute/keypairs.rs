@@ -3,7 +3,7 @@
 use model::{Timestamp, id::UserId};
 
 use crate::{
-    Conn, Result, Row, RowExt, Tx,
+    Conn, Result, Row, RowExt, Tx, events,
     list::{Direction, Page, Select, SortKey, Type},
     query,
 };
@@ -90,11 +90,13 @@ pub async fn insert(tx: &mut Tx, keypair: &Keypair) -> Result<()> {
     .bind(keypair.created_at.0)
     .execute(&mut **tx)
     .await?;
+    events::created(tx, events::KEYPAIR, format!("{}/{}", keypair.user_id, keypair.name));
     Ok(())
 }
 
 /// Removes a key. Whether it was there.
 pub async fn delete(tx: &mut Tx, user: &UserId, name: &str) -> Result<bool> {
+    events::deleted(tx, events::KEYPAIR, format!("{user}/{name}")).await?;
     let done = query("delete from keypairs where user_id = $1 and name = $2")
         .bind(user.as_str())
         .bind(name)

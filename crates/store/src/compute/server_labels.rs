@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::id::ServerId;
 
-use crate::{Conn, Result, RowExt, Tx, query};
+use crate::{Conn, Result, RowExt, Tx, events, query};
 
 /// A server's metadata.
 pub async fn metadata(conn: &mut Conn, id: &ServerId) -> Result<BTreeMap<String, String>> {
@@ -26,6 +26,7 @@ pub async fn set_metadata(tx: &mut Tx, id: &ServerId, metadata: &BTreeMap<String
             .execute(&mut **tx)
             .await?;
     }
+    events::updated(tx, events::SERVER, id);
     Ok(())
 }
 
@@ -48,5 +49,6 @@ pub async fn set_tags(tx: &mut Tx, id: &ServerId, tags: &[String]) -> Result<()>
             .execute(&mut **tx)
             .await?;
     }
+    events::updated(tx, events::SERVER, id);
     Ok(())
 }

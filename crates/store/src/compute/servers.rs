@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
 use super::json;
-use crate::{Conn, Error, Result, RowExt, Tx, images::row::words, query};
+use crate::{Conn, Error, Result, RowExt, Tx, events, images::row::words, query};
 
 /// The kind of a server's flow, and the step that a new one starts with.
 pub const FLOW: (&str, &str) = ("server", "schedule");
@@ -535,12 +535,14 @@ pub async fn insert(tx: &mut Tx, server: &Server) -> Result<()> {
     .bind(server.disk_config.as_str())
     .execute(&mut **tx)
     .await?;
+    events::created(tx, events::SERVER, &server.id);
     Ok(())
 }
 
 /// Writes everything that may change. Read the row with [`lock`] first. `updated_at` is the caller's: what users don't
 /// see leaves it alone.
 pub async fn update(tx: &mut Tx, server: &Server) -> Result<()> {
+    let differs = shows_otherwise(tx, server).await?;
     let (host, fault) = (server.host.as_ref(), server.fault.as_ref());
     query(
         "update servers set name = $2, description = $3, hostname = $4, access_ipv4 = $5, access_ipv6 = $6, locked = $7, \
@@ -593,7 +595,29 @@ pub async fn update(tx: &mut Tx, server: &Server) -> Result<()> {
     .bind(server.told_digest.as_str())
     .execute(&mut **tx)
     .await?;
+    if differs && server.deleted_at.is_some() {
+        events::deleted(tx, events::SERVER, &server.id).await?;
+    } else if differs {
+        events::updated(tx, events::SERVER, &server.id);
+    }
     Ok(())
+}
+
+/// Whether users see another server once this is written. Most writes are about what a host was told.
+async fn shows_otherwise(tx: &mut Tx, server: &Server) -> Result<bool> {
+    let row = query(
+        "select 1 as same from servers where id = $1 and updated_at = $2 and status = $3 and coalesce(task_state, '') = $4 \
+         and power_state = $5 and coalesce(deleted_at, 0) = $6",
+    )
+    .bind(server.id.as_str())
+    .bind(server.updated_at.0)
+    .bind(server.shown.status.as_str())
+    .bind(server.shown.task_state.as_deref().unwrap_or(""))
+    .bind(server.shown.power_state)
+    .bind(server.deleted_at.map_or(0, |at| at.0))
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.is_none())
 }
 
 /// The servers on a host, those that are gone apart.

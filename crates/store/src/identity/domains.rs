@@ -7,7 +7,7 @@ use model::{
 
 use super::{Extra, json_text};
 use crate::{
-    Conn, Result, Row, RowExt, Tx,
+    Conn, Result, Row, RowExt, Tx, events,
     list::{Page, Select},
     query,
 };
@@ -82,6 +82,7 @@ pub async fn insert(tx: &mut Tx, domain: &Domain) -> Result<()> {
         .bind(domain.created_at.0)
         .execute(&mut **tx)
         .await?;
+    events::created(tx, events::DOMAIN, &domain.id);
     Ok(())
 }
 
@@ -95,6 +96,7 @@ pub async fn update(tx: &mut Tx, domain: &Domain) -> Result<()> {
         .bind(json_text(&domain.extra))
         .execute(&mut **tx)
         .await?;
+    events::updated(tx, events::DOMAIN, &domain.id);
     Ok(())
 }
 
@@ -113,6 +115,9 @@ pub async fn void_tokens(tx: &mut Tx, id: &DomainId) -> Result<()> {
 
 /// Removes it with its users, its projects and all their assignments.
 pub async fn delete(tx: &mut Tx, id: &DomainId) -> Result<()> {
+    events::deleted_where(tx, events::USER, "domain_id", id.as_str()).await?;
+    events::deleted_where(tx, events::PROJECT, "domain_id", id.as_str()).await?;
+    events::deleted(tx, events::DOMAIN, id).await?;
     const STATEMENTS: [&str; 7] = [
         "delete from role_assignments where actor_kind = 'user' and actor_id in \
          (select id from users where domain_id = $1)",

@@ -7,7 +7,7 @@ use model::{
 
 use super::{Extra, json_text};
 use crate::{
-    Conn, Result, Row, RowExt, Tx,
+    Conn, Result, Row, RowExt, Tx, events,
     list::{Page, Select},
     query,
 };
@@ -129,6 +129,7 @@ pub async fn insert(tx: &mut Tx, project: &Project) -> Result<()> {
     .bind(project.created_at.0)
     .execute(&mut **tx)
     .await?;
+    events::created(tx, events::PROJECT, &project.id);
     Ok(())
 }
 
@@ -147,11 +148,13 @@ pub async fn update(tx: &mut Tx, project: &Project) -> Result<()> {
     .bind(json_text(&project.extra))
     .execute(&mut **tx)
     .await?;
+    events::updated(tx, events::PROJECT, &project.id);
     Ok(())
 }
 
 /// Removes it and the assignments on it.
 pub async fn delete(tx: &mut Tx, id: &ProjectId) -> Result<()> {
+    events::deleted(tx, events::PROJECT, id).await?;
     query("delete from role_assignments where target_kind = 'project' and target_id = $1")
         .bind(id.as_str())
         .execute(&mut **tx)

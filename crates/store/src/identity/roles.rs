@@ -4,7 +4,7 @@ use model::{Timestamp, id::RoleId};
 
 use super::{Extra, json_text};
 use crate::{
-    Conn, Result, Row, RowExt, Tx,
+    Conn, Result, Row, RowExt, Tx, events,
     list::{Page, Select},
     query,
 };
@@ -75,6 +75,7 @@ pub async fn insert(tx: &mut Tx, role: &Role) -> Result<()> {
         .bind(role.created_at.0)
         .execute(&mut **tx)
         .await?;
+    events::created(tx, events::ROLE, &role.id);
     Ok(())
 }
 
@@ -87,11 +88,13 @@ pub async fn update(tx: &mut Tx, role: &Role) -> Result<()> {
         .bind(json_text(&role.extra))
         .execute(&mut **tx)
         .await?;
+    events::updated(tx, events::ROLE, &role.id);
     Ok(())
 }
 
 /// Removes it; its assignments and implications go with it.
 pub async fn delete(tx: &mut Tx, id: &RoleId) -> Result<()> {
+    events::deleted(tx, events::ROLE, id).await?;
     query("delete from roles where id = $1").bind(id.as_str()).execute(&mut **tx).await?;
     Ok(())
 }

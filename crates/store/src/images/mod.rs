@@ -11,7 +11,6 @@
 pub mod deliveries;
 mod list;
 mod members;
-pub mod metadefs;
 pub(crate) mod row;
 
 use model::{
@@ -20,7 +19,7 @@ use model::{
 };
 use sqlx::AssertSqlSafe;
 
-use crate::{Conn, Result, RowExt, Tx, query};
+use crate::{Conn, Result, RowExt, Tx, events, query};
 
 pub use list::{Column, Comparison, Condition, Filter, SORTS, Shown, Viewer, list};
 pub use members::{
@@ -65,6 +64,7 @@ pub async fn insert(tx: &mut Tx, image: &Image) -> Result<()> {
     .bind(image.updated_at.0)
     .execute(&mut **tx)
     .await?;
+    events::created(tx, events::IMAGE, &image.id);
     insert_details(tx, image).await
 }
 
@@ -89,6 +89,7 @@ pub async fn update(tx: &mut Tx, image: &Image) -> Result<()> {
     .await?;
     query("delete from image_properties where image_id = $1").bind(image.id.as_str()).execute(&mut **tx).await?;
     query("delete from image_tags where image_id = $1").bind(image.id.as_str()).execute(&mut **tx).await?;
+    events::updated(tx, events::IMAGE, &image.id);
     insert_details(tx, image).await
 }
 
@@ -122,6 +123,9 @@ pub async fn begin_upload(tx: &mut Tx, id: &ImageId) -> Result<Option<i64>> {
     .bind(now.0)
     .fetch_optional(&mut **tx)
     .await?;
+    if row.is_some() {
+        events::updated(tx, events::IMAGE, id);
+    }
     row.map(|row| row.int("generation")).transpose()
 }
 
@@ -176,6 +180,9 @@ pub async fn finish_upload(tx: &mut Tx, id: &ImageId, generation: i64, data: &Da
     .bind(now.0)
     .execute(&mut **tx)
     .await?;
+    if done.rows_affected() > 0 {
+        events::updated(tx, events::IMAGE, id);
+    }
     Ok(done.rows_affected() > 0)
 }
 
@@ -193,6 +200,9 @@ pub async fn abandon_upload(tx: &mut Tx, id: &ImageId, generation: i64, unseen_s
     .bind(now.0)
     .execute(&mut **tx)
     .await?;
+    if done.rows_affected() > 0 {
+        events::updated(tx, events::IMAGE, id);
+    }
     Ok(done.rows_affected() > 0)
 }
 
@@ -206,6 +216,9 @@ pub async fn set_status(tx: &mut Tx, id: &ImageId, from: Status, to: Status) -> 
         .bind(now.0)
         .execute(&mut **tx)
         .await?;
+    if done.rows_affected() > 0 {
+        events::updated(tx, events::IMAGE, id);
+    }
     Ok(done.rows_affected() > 0)
 }
 
@@ -217,6 +230,9 @@ pub async fn mark_deleted(tx: &mut Tx, id: &ImageId) -> Result<bool> {
         .bind(now.0)
         .execute(&mut **tx)
         .await?;
+    if done.rows_affected() > 0 {
+        events::deleted(tx, events::IMAGE, id).await?;
+    }
     Ok(done.rows_affected() > 0)
 }
 
@@ -250,6 +266,7 @@ pub async fn delete_tag(tx: &mut Tx, id: &ImageId, tag: &str) -> Result<bool> {
 async fn touch(tx: &mut Tx, id: &ImageId) -> Result<()> {
     let now = tx.now();
     query("update images set updated_at = $2 where id = $1").bind(id.as_str()).bind(now.0).execute(&mut **tx).await?;
+    events::updated(tx, events::IMAGE, id);
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use super::{
     tags,
 };
 use crate::{
-    Conn, Result, Row, RowExt, Tx, flows,
+    Conn, Result, Row, RowExt, Tx, events, flows,
     list::{Page, Select},
     query,
 };
@@ -150,6 +150,7 @@ pub async fn create(tx: &mut Tx, new: &NewFloatingIp) -> Result<FloatingIp, Erro
         .find(IpAddr::is_ipv4)
         .ok_or_else(|| bad_floating_ip(format_args!("Network {} does not contain any IPv4 subnet", network.id)))?;
     insert(tx, new, &port, address).await?;
+    events::created(tx, events::FLOATING_IP, &new.id);
     flows::insert(tx, &new.id, FLOW.0, FLOW.1, None).await?;
     let floating_ip = lock(tx, &new.id).await?;
     match &new.target {
@@ -429,11 +430,14 @@ pub(super) async fn through(conn: &mut Conn, router: &RouterId, subnet: &SubnetI
 
 /// Shows a status unless intent has changed since that revision. For its flow.
 pub async fn set_status_as_of(tx: &mut Tx, id: &FloatingIpId, revision: i64, status: &str) -> Result<()> {
-    query("update floating_ips set status = $3 where id = $1 and revision = $2")
+    let changed = query("update floating_ips set status = $3 where id = $1 and revision = $2 and status <> $3")
         .bind(id.as_str())
         .bind(revision)
         .bind(status)
         .execute(&mut **tx)
         .await?;
+    if changed.rows_affected() > 0 {
+        events::updated(tx, events::FLOATING_IP, id);
+    }
     Ok(())
 }

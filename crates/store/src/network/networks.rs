@@ -12,7 +12,7 @@ use super::{
     subnets, tags,
 };
 use crate::{
-    Conn, Result, Row, RowExt, Tx, flows,
+    Conn, Result, Row, RowExt, Tx, events, flows,
     list::{Page, Select},
     query,
 };
@@ -201,6 +201,7 @@ pub async fn create(tx: &mut Tx, new: &NewNetwork) -> Result<Network, Error> {
         Err(error) if error.is_unique_violation() => return Err(segment_in_use(new, segmentation_id)),
         other => other?,
     };
+    events::created(tx, events::NETWORK, &new.id);
     flows::insert(tx, &new.id, FLOW.0, FLOW.1, None).await?;
     get(tx, &new.id).await?.ok_or_else(|| not_found(&new.id))
 }
@@ -348,6 +349,7 @@ pub async fn update(tx: &mut Tx, network: &Network) -> Result<()> {
     .bind(tx.now().0)
     .execute(&mut **tx)
     .await?;
+    events::updated(tx, events::NETWORK, &network.id);
     flows::wake(tx, &network.id);
     Ok(())
 }

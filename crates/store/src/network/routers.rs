@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use model::{
     Error,
-    id::{NetworkId, PortId, ProjectId, RouterId, SubnetId},
+    id::{NetworkId, PortId, ProjectId, RouterId},
 };
 use sqlx::AssertSqlSafe;
 
@@ -18,7 +18,7 @@ use super::{
     tags,
 };
 use crate::{
-    Conn, Result, Row, RowExt, Tx, flows,
+    Conn, Result, Row, RowExt, Tx, events, flows,
     list::{Page, Select},
     query,
 };
@@ -154,6 +154,7 @@ pub async fn create(tx: &mut Tx, new: &NewRouter) -> Result<Router, Error> {
     .execute(&mut **tx)
     .await
     .map_err(crate::Error::from)?;
+    events::created(tx, events::ROUTER, &new.id);
     flows::insert(tx, &new.id, FLOW.0, FLOW.1, None).await?;
     let router = lock(tx, &new.id).await?;
     match &new.gateway {
@@ -322,17 +323,8 @@ pub async fn add_subnet(tx: &mut Tx, id: &RouterId, subnet: &Subnet) -> Result<P
     let router = lock(tx, id).await?;
     let gateway = subnet.gateway_ip.ok_or_else(|| bad_router("Subnet for router interface must have a gateway IP"))?;
     expect_no_overlap(tx, &router, subnet).await?;
-    let wanted = RequestedIp { subnet_id: Some(subnet.id.clone()), ip: Some(gateway) };
-    if let Some(port) = ipv6_interface(tx, id, subnet).await? {
-        // As in Neutron all IPv6 subnets of a network are behind one port: it sends one advertisement for all.
-        let kept = port.fixed_ips.iter().map(|ip| RequestedIp::address(ip.ip));
-        let all: Vec<RequestedIp> = kept.chain([wanted]).collect();
-        ports::set_addresses(tx, &port, &all).await?;
-        rows::touch(tx, Table::Routers, id.as_str()).await?;
-        return ports::get(tx, &port.id).await?.ok_or_else(|| ports::not_found(&port.id));
-    }
     let new = NewPort {
-        fixed_ips: Some(vec![wanted]),
+        fixed_ips: Some(vec![RequestedIp { subnet_id: Some(subnet.id.clone()), ip: Some(gateway) }]),
         device_id: id.as_str().to_owned(),
         device_owner: OWNER_ROUTER_INTERFACE.to_owned(),
         ..NewPort::new(&router.project_id, &subnet.network_id)
@@ -340,16 +332,6 @@ pub async fn add_subnet(tx: &mut Tx, id: &RouterId, subnet: &Subnet) -> Result<P
     let port = ports::create(tx, &new).await?;
     rows::touch(tx, Table::Routers, id.as_str()).await?;
     Ok(port)
-}
-
-/// The router's port on the network that has IPv6 addresses, where the subnet is an IPv6 one.
-async fn ipv6_interface(conn: &mut Conn, id: &RouterId, subnet: &Subnet) -> Result<Option<Port>> {
-    if subnet.cidr.addr().is_ipv4() {
-        return Ok(None);
-    }
-    let on_network =
-        |port: &Port| port.network_id == subnet.network_id && port.fixed_ips.iter().any(|ip| ip.ip.is_ipv6());
-    Ok(interfaces(conn, id).await?.into_iter().find(on_network))
 }
 
 /// Connects a port that nothing uses yet.
@@ -406,15 +388,13 @@ async fn expect_no_overlap(tx: &mut Tx, router: &Router, subnet: &Subnet) -> Res
     Ok(())
 }
 
-/// Disconnects a router from one of several subnets behind the same port, or from the whole port, which is deleted.
+/// Disconnects and deletes an interface of a router.
 ///
 /// # Errors
 /// `RouterInterfaceInUseByFloatingIP`, `RouterInterfaceInUseByRoute`.
-pub async fn remove_interface(tx: &mut Tx, id: &RouterId, port: &Port, subnet: Option<&SubnetId>) -> Result<(), Error> {
+pub async fn remove_interface(tx: &mut Tx, id: &RouterId, port: &Port) -> Result<(), Error> {
     let router = lock(tx, id).await?;
-    let (going, kept): (Vec<&ports::FixedIp>, Vec<_>) =
-        port.fixed_ips.iter().partition(|ip| subnet.is_none_or(|subnet| ip.subnet_id == *subnet));
-    for ip in going {
+    for ip in &port.fixed_ips {
         if floating_ips::through(tx, id, &ip.subnet_id).await? {
             return Err(Error::conflict(
                 "RouterInterfaceInUseByFloatingIP",
@@ -438,12 +418,7 @@ pub async fn remove_interface(tx: &mut Tx, id: &RouterId, port: &Port, subnet: O
             ));
         }
     }
-    if kept.is_empty() {
-        ports::delete(tx, &port.id).await?;
-    } else {
-        let kept: Vec<RequestedIp> = kept.iter().map(|ip| RequestedIp::address(ip.ip)).collect();
-        ports::set_addresses(tx, port, &kept).await?;
-    }
+    ports::delete(tx, &port.id).await?;
     Ok(rows::touch(tx, Table::Routers, id.as_str()).await?)
 }
 

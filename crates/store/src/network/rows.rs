@@ -2,7 +2,11 @@
 
 use sqlx::AssertSqlSafe;
 
-use crate::{Conn, Result, RowExt, Tx, flows, query};
+use crate::{
+    Conn, Result, RowExt, Tx,
+    events::{self, Kind},
+    flows, query,
+};
 
 /// A table whose rows OVN realizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +24,18 @@ impl Table {
     /// Every table, those first that others refer to.
     pub const ALL: [Self; 6] =
         [Self::Networks, Self::Subnets, Self::SecurityGroups, Self::Ports, Self::Routers, Self::FloatingIps];
+
+    /// What events call its rows.
+    fn kind(self) -> Kind {
+        match self {
+            Self::Networks => events::NETWORK,
+            Self::Subnets => events::SUBNET,
+            Self::Ports => events::PORT,
+            Self::Routers => events::ROUTER,
+            Self::FloatingIps => events::FLOATING_IP,
+            Self::SecurityGroups => events::SECURITY_GROUP,
+        }
+    }
 
     /// As SQL has it.
     pub fn name(self) -> &'static str {
@@ -41,6 +57,7 @@ pub const HANDED_OVER: i64 = -2;
 pub async fn touch(tx: &mut Tx, table: Table, id: &str) -> Result<()> {
     let sql = format!("update {} set revision = revision + 1, updated_at = $2 where id = $1", table.name());
     query(AssertSqlSafe(sql)).bind(id).bind(tx.now().0).execute(&mut **tx).await?;
+    events::updated(tx, table.kind(), id);
     flows::wake(tx, id);
     Ok(())
 }
@@ -50,6 +67,9 @@ pub(super) async fn mark_deleted(tx: &mut Tx, table: Table, id: &str) -> Result<
     let sql = format!("update {} set deleted_at = $2 where id = $1 and deleted_at is null", table.name());
     let marked = query(AssertSqlSafe(sql)).bind(id).bind(tx.now().0).execute(&mut **tx).await?;
     query("delete from network_tags where resource_id = $1").bind(id).execute(&mut **tx).await?;
+    if marked.rows_affected() > 0 {
+        events::deleted(tx, table.kind(), id).await?;
+    }
     flows::wake(tx, id);
     Ok(marked.rows_affected() > 0)
 }
@@ -63,8 +83,11 @@ pub async fn set_realized(tx: &mut Tx, table: Table, id: &str, revision: i64) ->
 
 /// Shows a status. Subnets and security groups have none. For flows.
 pub async fn set_status(tx: &mut Tx, table: Table, id: &str, status: &str) -> Result<()> {
-    let sql = format!("update {} set status = $2 where id = $1", table.name());
-    query(AssertSqlSafe(sql)).bind(id).bind(status).execute(&mut **tx).await?;
+    let sql = format!("update {} set status = $2 where id = $1 and status <> $2", table.name());
+    let changed = query(AssertSqlSafe(sql)).bind(id).bind(status).execute(&mut **tx).await?;
+    if changed.rows_affected() > 0 {
+        events::updated(tx, table.kind(), id);
+    }
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use super::{
     tags,
 };
 use crate::{
-    Conn, Result, Row, RowExt, Tx, flows,
+    Conn, Result, Row, RowExt, Tx, events, flows,
     list::{Page, Select},
     query,
 };
@@ -214,6 +214,7 @@ async fn insert(
     .rows_affected()
         > 0;
     if inserted {
+        events::created(tx, events::SECURITY_GROUP, id);
         flows::insert(tx, id, FLOW.0, FLOW.1, None).await?;
     }
     Ok(inserted)
