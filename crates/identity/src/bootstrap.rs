@@ -16,7 +16,7 @@ use store::identity::{
     projects::{self, Project},
     roles::{self, Role},
     tokens,
-    users::{self, User},
+    users::{self, Security, User},
 };
 
 use crate::{Password, State, domain, state::Write};
@@ -187,6 +187,7 @@ async fn ensure_user(tx: &mut Write, name: &str, hash: Option<String>) -> Result
         password_hash: hash,
         generation: 0,
         extra: Extra::new(),
+        security: Security { password_at: Some(tx.now()), ..Security::default() },
         created_at: tx.now(),
     };
     users::insert(tx, &user).await?;

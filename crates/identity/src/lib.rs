@@ -10,6 +10,7 @@
 //! | [`domain`], [`project`], [`user`], [`role`], [`assignment`], [`region`], [`service`], [`endpoint`] | the resources |
 //! | [`token`] | logging in, validating, revoking |
 //! | [`state`] | the cache of validated tokens, and why a revocation is immediate |
+//! | [`security`] | what passwords must be and when logins are refused |
 //! | [`fernet`], [`payload`], [`keys`], [`password`] | the cryptography, thin |
 //! | [`bootstrap`], [`doctor`] | what `nacre up` makes sure of, what `nacre doctor` looks for |
 //! | [`wire`] | what all resources' shapes share |
@@ -31,6 +32,7 @@ pub mod project;
 pub mod region;
 pub mod role;
 pub mod routes;
+pub mod security;
 pub mod service;
 pub mod state;
 pub mod token;
@@ -44,6 +46,7 @@ pub use bootstrap::{Bootstrap, STANDARD_SERVICES, bootstrap};
 pub use doctor::{doctor, repair};
 pub use keys::MasterKey;
 pub use password::Password;
+pub use security::Compliance;
 pub use state::State;
 use web::{FaultStyle, Service};
 

@@ -1,6 +1,10 @@
 //! Passwords: hashed with argon2id, off the async runtime, a few at a time.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use argon2::{
     Algorithm, Argon2, Block, Params, Version,
@@ -46,6 +50,11 @@ impl Password {
         self.0.len()
     }
 
+    /// Its text, for what must look at it.
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -67,15 +76,21 @@ impl<'de> Deserialize<'de> for Password {
 /// The one place that hashes.
 pub struct Passwords {
     turns: Semaphore,
+    done: AtomicU64,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { turns: Semaphore::new(AT_ONCE) }
+        Self { turns: Semaphore::new(AT_ONCE), done: AtomicU64::new(0) }
     }
 }
 
 impl Passwords {
+    /// How many hashes were computed so far: what logins cost, apart from anybody's clock.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
     /// The password's hash as a PHC string.
     ///
     /// # Errors
@@ -108,6 +123,7 @@ impl Passwords {
             Error::unavailable("TooManyLogins", "Too many logins at once; try again.")
                 .retry_after(Duration::from_secs(5))
         })?;
+        self.done.fetch_add(1, Ordering::Relaxed);
         tokio::task::spawn_blocking(work).await.map_err(|e| Error::internal("hashing a password", e))
     }
 }

@@ -15,13 +15,30 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Ways to authenticate, as bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Methods(u8);
+pub struct Methods(u16);
 
 impl Methods {
     /// By password.
     pub const PASSWORD: Self = Self(1 << 1);
     /// By another token.
     pub const TOKEN: Self = Self(1 << 2);
+    /// By an application credential.
+    pub const APPLICATION_CREDENTIAL: Self = Self(1 << 3);
+    /// By an access token of OAuth 1.
+    pub const OAUTH1: Self = Self(1 << 4);
+    /// By a passcode that changes with time.
+    pub const TOTP: Self = Self(1 << 5);
+    /// By a signature with an EC2 credential.
+    pub const EC2: Self = Self(1 << 6);
+
+    const NAMED: &[(Self, &str)] = &[
+        (Self::PASSWORD, "password"),
+        (Self::TOKEN, "token"),
+        (Self::APPLICATION_CREDENTIAL, "application_credential"),
+        (Self::OAUTH1, "oauth1"),
+        (Self::TOTP, "totp"),
+        (Self::EC2, "ec2credential"),
+    ];
 
     /// Both of them.
     pub fn with(self, other: Self) -> Self {
@@ -30,8 +47,19 @@ impl Methods {
 
     /// Their names.
     pub fn names(self) -> Vec<&'static str> {
-        let named = [(Self::PASSWORD, "password"), (Self::TOKEN, "token")];
-        named.into_iter().filter(|(method, _)| self.0 & method.0 != 0).map(|(_, name)| name).collect()
+        Self::NAMED.iter().filter(|(method, _)| self.0 & method.0 != 0).map(|(_, name)| *name).collect()
+    }
+
+    /// The names of all there are.
+    pub fn known() -> Vec<&'static str> {
+        Self::NAMED.iter().map(|(_, name)| *name).collect()
+    }
+
+    /// Whether one of them stands for a credential that may do less than its user: tokens from such a one are not
+    /// exchanged for others.
+    pub fn are_delegated(self) -> bool {
+        let delegated = Self::APPLICATION_CREDENTIAL.with(Self::OAUTH1).with(Self::EC2);
+        self.0 & delegated.0 != 0
     }
 }
 
@@ -48,6 +76,17 @@ pub enum TokenScope {
     System,
 }
 
+/// From what a token was made that may do less than its user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A trust; with the generation of its other party, whose password voids it too.
+    Trust(String, i64),
+    /// An application credential.
+    ApplicationCredential(String),
+    /// An access token of OAuth 1.
+    AccessToken(String),
+}
+
 /// A token's contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
@@ -61,6 +100,8 @@ pub struct Payload {
     pub scope: TokenScope,
     /// The project's generation when it was made.
     pub scope_generation: i64,
+    /// From what it was made, if not by a login.
+    pub origin: Option<Origin>,
     /// When it was made.
     pub issued_at: Timestamp,
     /// When it ends.
@@ -96,6 +137,11 @@ impl Payload {
             expires_at: self.expires_at.0,
             audit_id: self.audit_id,
             parent_audit_id: self.parent_audit_id,
+            origin: self.origin.as_ref().map(|origin| match origin {
+                Origin::Trust(id, generation) => (TRUST, Compact(id.clone()), *generation),
+                Origin::ApplicationCredential(id) => (APPLICATION_CREDENTIAL, Compact(id.clone()), 0),
+                Origin::AccessToken(id) => (ACCESS_TOKEN, Compact(id.clone()), 0),
+            }),
         };
         // Writing plain integers and bytes into memory can't fail; empty bytes would be an invalid token.
         rmp_serde::to_vec(&packed).unwrap_or_default()
@@ -111,7 +157,15 @@ impl Payload {
             (SYSTEM, None) => TokenScope::System,
             _ => return None,
         };
+        let origin = match packed.origin {
+            None => None,
+            Some((TRUST, id, generation)) => Some(Origin::Trust(id.0, generation)),
+            Some((APPLICATION_CREDENTIAL, id, _)) => Some(Origin::ApplicationCredential(id.0)),
+            Some((ACCESS_TOKEN, id, _)) => Some(Origin::AccessToken(id.0)),
+            Some(_) => return None,
+        };
         Some(Self {
+            origin,
             user_id: UserId::new(packed.user.0),
             user_generation: packed.user_generation,
             methods: packed.methods,
@@ -130,6 +184,9 @@ const UNSCOPED: u8 = 0;
 const DOMAIN: u8 = 1;
 const PROJECT: u8 = 2;
 const SYSTEM: u8 = 8;
+const TRUST: u8 = 3;
+const ACCESS_TOKEN: u8 = 7;
+const APPLICATION_CREDENTIAL: u8 = 9;
 
 /// Written as an array, in this order.
 #[derive(Serialize, Deserialize)]
@@ -144,6 +201,9 @@ struct Packed {
     expires_at: i64,
     audit_id: AuditId,
     parent_audit_id: Option<AuditId>,
+    /// Absent in tokens of the release before.
+    #[serde(default)]
+    origin: Option<(u8, Compact, i64)>,
 }
 
 /// 16 random bytes that name a token without being one.
@@ -240,23 +300,31 @@ mod tests {
             TokenScope::Project(ProjectId::new("0123456789ABCDEF0123456789ABCDEF")),
             TokenScope::System,
         ];
-        for scope in scopes {
+        let origins = [
+            None,
+            Some(Origin::Trust(model::Id::<()>::random_hex().as_str().to_owned(), 3)),
+            Some(Origin::ApplicationCredential(model::Id::<()>::random_hex().as_str().to_owned())),
+            Some(Origin::AccessToken(model::Id::<()>::random_hex().as_str().to_owned())),
+        ];
+        for (scope, origin) in scopes.into_iter().flat_map(|s| origins.clone().map(|o| (s.clone(), o))) {
             let payload = Payload {
                 user_id: UserId::random_hex(),
                 user_generation: 3,
                 methods: Methods::PASSWORD.with(Methods::TOKEN),
                 scope,
                 scope_generation: 70_000,
+                // What was made from a delegation is not exchanged for another, so it has no parent.
+                parent_audit_id: origin.is_none().then(AuditId::random),
+                origin,
                 issued_at: Timestamp(1_795_000_000_000_001),
                 expires_at: Timestamp(1_795_014_400_000_001),
                 audit_id: AuditId::random(),
-                parent_audit_id: Some(AuditId::random()),
             };
             let bytes = payload.to_bytes();
             assert_eq!(Payload::from_bytes(&bytes).as_ref(), Some(&payload));
             let token = crate::fernet::Key::random().seal(payload.issued_at, &bytes);
             assert!(token.len() <= 255, "{} characters", token.len());
-            assert_eq!(payload.audit_ids().len(), 2);
+            assert_eq!(payload.audit_ids().len(), if payload.origin.is_none() { 2 } else { 1 });
         }
         assert_eq!(Payload::from_bytes(b"\x93\x01\x02\x03"), None);
         assert_eq!(Payload::from_bytes(b""), None);

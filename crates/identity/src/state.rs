@@ -26,6 +26,7 @@ use crate::{
     keys::{self, KeyRing, MasterKey},
     password::Passwords,
     payload::Payload,
+    security::Compliance,
     token::{catalog::Catalog, validated::Validated},
 };
 
@@ -49,6 +50,8 @@ pub struct State {
     keys: ArcSwap<KeyRing>,
     /// Hashes passwords.
     pub passwords: Passwords,
+    /// What passwords must be and when logins are refused.
+    pub compliance: Compliance,
     cache: Cache<Digest32, Arc<Cached>>,
     catalog: ArcSwapOption<(u64, Catalog)>,
     /// Counts what made cached tokens stale in this process.
@@ -85,11 +88,19 @@ struct Cached {
 }
 
 impl State {
-    /// Loads the keys, or makes the first ones.
+    /// Loads the keys, or makes the first ones; with the settings that a cloud has unless it is told others.
     ///
     /// # Errors
     /// Internal where the master key is not the one of this database.
     pub async fn open(db: Db, master: MasterKey) -> Result<Arc<Self>> {
+        Self::open_with(db, master, Compliance::default()).await
+    }
+
+    /// The same with settings of one's own.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn open_with(db: Db, master: MasterKey, compliance: Compliance) -> Result<Arc<Self>> {
         let mut tx = db.begin().await?;
         // Locks out another server that starts at the same time.
         let revision = tokens::next_revision(&mut tx).await?;
@@ -107,6 +118,7 @@ impl State {
             master,
             keys: ArcSwap::from_pointee(ring),
             passwords: Passwords::default(),
+            compliance,
             cache,
             catalog: ArcSwapOption::empty(),
             epoch: AtomicU64::new(0),
@@ -197,7 +209,7 @@ impl State {
     async fn resolve(&self, epoch: u64, payload: Payload) -> Result<Arc<Validated>> {
         let mut conn = self.db.read().await?;
         let catalog = self.catalog(epoch, &mut conn).await?;
-        Ok(Arc::new(Validated::resolve(&mut conn, payload, &catalog.1).await?))
+        Ok(Arc::new(Validated::resolve(&mut conn, payload, &catalog.1, &self.compliance).await?))
     }
 
     fn remember(&self, token: &str, epoch: u64, validated: &Arc<Validated>) {

@@ -24,6 +24,11 @@ impl Fields {
         Ok(Self(cx.json_in(key)?))
     }
 
+    /// Anything that is there or isn't.
+    pub fn take(&mut self, field: &str) -> Option<Value> {
+        self.0.remove(field)
+    }
+
     /// A text that is there or isn't.
     ///
     /// # Errors

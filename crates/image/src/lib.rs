@@ -7,6 +7,7 @@
 //! | delivery | `delivery.rs` | data that hosts bring: snapshots of servers' disks |
 //! | member | `member.rs` | projects that a shared image is shared with |
 //! | tag | `tag.rs` | one tag at a time |
+//! | metadata definitions | `metadef/` | Glance's catalogue of what properties mean |
 //! | schema | `schema.rs` | every attribute, once: the documents that clients read and the check of what they send |
 //! | info | `info.rs` | what this installation offers |
 //!
@@ -28,6 +29,7 @@ mod doctor;
 mod image;
 mod info;
 mod member;
+mod metadef;
 mod policy;
 mod routes;
 mod schema;

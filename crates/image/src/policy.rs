@@ -16,6 +16,10 @@ const SHARING: &str =
     "rule:context_is_admin or (role:reader and (project_id:%(project_id)s or project_id:%(member_id)s))";
 const SHARED_WITH: &str = "rule:context_is_admin or (role:member and project_id:%(member_id)s)";
 
+const SEE_METADEF: &str =
+    "rule:context_is_admin or (role:reader and (project_id:%(project_id)s or 'public':%(visibility)s))";
+const METADEF_ADMIN: &str = "rule:metadef_admin";
+
 /// The table.
 pub(crate) const RULES: &[Rule] = &[
     rule("add_image", CREATE, "Create an image"),
@@ -34,6 +38,33 @@ pub(crate) const RULES: &[Rule] = &[
     rule("modify_member", SHARED_WITH, "Accept or reject an image that is shared with one's project"),
     rule("deactivate", MEMBER, "Withhold an image's data"),
     rule("reactivate", MEMBER, "Give an image's data out again"),
+    rule("get_metadef_namespace", SEE_METADEF, "Show a namespace of metadata definitions"),
+    rule("get_metadef_namespaces", READER, "List namespaces of metadata definitions"),
+    rule("add_metadef_namespace", METADEF_ADMIN, "Create a namespace of metadata definitions"),
+    rule("modify_metadef_namespace", METADEF_ADMIN, "Update a namespace of metadata definitions"),
+    rule("delete_metadef_namespace", METADEF_ADMIN, "Delete a namespace of metadata definitions"),
+    rule("get_metadef_object", SEE_METADEF, "Show an object of metadata definitions"),
+    rule("get_metadef_objects", SEE_METADEF, "List objects of metadata definitions"),
+    rule("add_metadef_object", METADEF_ADMIN, "Create an object of metadata definitions"),
+    rule("modify_metadef_object", METADEF_ADMIN, "Update an object of metadata definitions"),
+    rule("delete_metadef_object", METADEF_ADMIN, "Delete an object of metadata definitions"),
+    rule("get_metadef_property", SEE_METADEF, "Show a property of metadata definitions"),
+    rule("get_metadef_properties", SEE_METADEF, "List properties of metadata definitions"),
+    rule("add_metadef_property", METADEF_ADMIN, "Create a property of metadata definitions"),
+    rule("modify_metadef_property", METADEF_ADMIN, "Update a property of metadata definitions"),
+    rule("remove_metadef_property", METADEF_ADMIN, "Delete a property of metadata definitions"),
+    rule("get_metadef_tag", SEE_METADEF, "Show a tag of metadata definitions"),
+    rule("get_metadef_tags", SEE_METADEF, "List tags of metadata definitions"),
+    rule("add_metadef_tag", METADEF_ADMIN, "Create a tag of metadata definitions"),
+    rule("modify_metadef_tag", METADEF_ADMIN, "Update a tag of metadata definitions"),
+    rule("delete_metadef_tag", METADEF_ADMIN, "Delete a tag of metadata definitions"),
+    rule("add_metadef_tags", METADEF_ADMIN, "Set the tags of metadata definitions"),
+    rule("delete_metadef_tags", METADEF_ADMIN, "Delete all tags of metadata definitions"),
+    rule("list_metadef_resource_types", READER, "List types of resources that have metadata definitions"),
+    rule("get_metadef_resource_type", SEE_METADEF, "List the types of resources that a namespace describes"),
+    rule("add_metadef_resource_type_association", METADEF_ADMIN, "Say that a namespace describes a type of resources"),
+    rule("remove_metadef_resource_type_association", METADEF_ADMIN, "Say that it does not any more"),
+    rule("metadef_admin", "role:admin", "Who keeps the metadata definitions"),
 ];
 
 const fn rule(name: &'static str, check: &'static str, description: &'static str) -> Rule {

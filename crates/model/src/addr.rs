@@ -22,6 +22,18 @@ impl Mac {
         let [x, y, z] = Self::PREFIX;
         Self([x, y, z, a, b, c])
     }
+
+    /// The IPv6 address that a guest with this MAC gives itself in a network of 64 bits (modified EUI-64).
+    pub fn eui64(self, network: Ipv6Addr) -> Ipv6Addr {
+        let [a, b, c, d, e, g] = self.0;
+        let host = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, g]);
+        Ipv6Addr::from((u128::from(network) >> 64 << 64) | u128::from(host))
+    }
+
+    /// The link-local IPv6 address of an interface with this MAC.
+    pub fn link_local(self) -> Ipv6Addr {
+        self.eui64(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0))
+    }
 }
 
 impl fmt::Display for Mac {
@@ -128,6 +140,14 @@ mod tests {
         assert_eq!(pools("10.0.0.0/24", None), ["10.0.0.1-10.0.0.254"]);
         assert_eq!(pools("10.0.0.0/31", None), ["10.0.0.0-10.0.0.1"]);
         assert_eq!(pools("2001:db8::/64", Some("2001:db8::1")), ["2001:db8::2-2001:db8::ffff:ffff:ffff:ffff"]);
+    }
+
+    #[test]
+    fn guests_name_themselves_by_their_mac() {
+        let mac = Mac([0xfa, 0x16, 0x3e, 0x01, 0x02, 0x03]);
+        assert_eq!(mac.link_local().to_string(), "fe80::f816:3eff:fe01:203");
+        let network = "2001:db8:0:7::".parse().map(|network| mac.eui64(network).to_string());
+        assert_eq!(network.as_deref(), Ok("2001:db8:0:7:f816:3eff:fe01:203"));
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub enum AdminCommand {
     /// What is running, since when, and what it waits for.
     Flows(FlowOptions),
     /// Bring the database's tables up to date.
-    Migrate(CloudOptions),
+    Migrate(Box<CloudOptions>),
     /// Make a new key for tokens; the ones in use stay valid until they expire.
     RotateKeys,
     /// The hypervisor hosts and how they are.
@@ -94,12 +94,51 @@ pub struct CloudOptions {
     /// Name of this host; default: the machine's.
     #[arg(long, env = "NACRE_HOST_NAME")]
     pub host_name: Option<String>,
+    #[command(flatten)]
+    pub logins: LoginOptions,
     /// An oslo policy.yaml with the operator's own rules.
     #[arg(long, env = "NACRE_POLICY_FILE")]
     pub policy_file: Option<PathBuf>,
     /// Stay in the foreground and log there (for service managers).
     #[arg(long)]
     pub foreground: bool,
+}
+
+/// What secures logins, as Keystone names it.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Logins")]
+pub struct LoginOptions {
+    /// Failed logins in a row after which a user can't log in for a while; 0: never.
+    #[arg(long, env = "NACRE_LOCKOUT_FAILURE_ATTEMPTS", default_value_t = 10)]
+    pub lockout_failure_attempts: u32,
+    /// How many seconds that is; 0: until an administrator sets another password.
+    #[arg(long, env = "NACRE_LOCKOUT_DURATION", default_value_t = 60)]
+    pub lockout_duration: u32,
+    /// Of how many last passwords, the one in force among them, a user's new one must differ.
+    #[arg(long, env = "NACRE_UNIQUE_LAST_PASSWORD_COUNT", default_value_t = 0,
+        value_parser = clap::value_parser!(u32).range(..=24))]
+    pub unique_last_password_count: u32,
+    /// Days for which a user keeps a password that it chose.
+    #[arg(long, env = "NACRE_MINIMUM_PASSWORD_AGE", default_value_t = 0)]
+    pub minimum_password_age: u32,
+    /// Days after which a password expires; 0: never.
+    #[arg(long, env = "NACRE_PASSWORD_EXPIRES_DAYS", default_value_t = 0)]
+    pub password_expires_days: u32,
+    /// A regular expression that every password must match.
+    #[arg(long, env = "NACRE_PASSWORD_REGEX")]
+    pub password_regex: Option<String>,
+    /// The same in words, for whoever is refused.
+    #[arg(long, env = "NACRE_PASSWORD_REGEX_DESCRIPTION", requires = "password_regex")]
+    pub password_regex_description: Option<String>,
+    /// Passwords that an administrator chose are only good for choosing another.
+    #[arg(long, env = "NACRE_CHANGE_PASSWORD_UPON_FIRST_USE")]
+    pub change_password_upon_first_use: bool,
+    /// Days without a login after which a user is disabled; 0: never.
+    #[arg(long, env = "NACRE_DISABLE_USER_ACCOUNT_DAYS_INACTIVE", default_value_t = 0)]
+    pub disable_user_account_days_inactive: u32,
+    /// Tokens with a scope can't be exchanged for others.
+    #[arg(long, env = "NACRE_NO_RESCOPE_SCOPED_TOKEN")]
+    pub no_rescope_scoped_token: bool,
 }
 
 /// What runs guests and networks.

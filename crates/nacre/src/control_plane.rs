@@ -15,7 +15,7 @@ use web::{Access, App, FaultStyle, Reply, Route, Service, policy::Policy};
 
 use crate::{
     admin::{self, Answers, Ask, doctor},
-    cli::CloudOptions,
+    cli::{CloudOptions, LoginOptions},
     clouds::REGION,
     engines, host,
     layout::Layout,
@@ -60,7 +60,7 @@ pub async fn start(
     let db = open_database(layout, options).await?;
     let hub = Hub::default();
     let services = Services {
-        identity: identity::State::open(db.clone(), master_key(layout)?).await?,
+        identity: identity::State::open_with(db.clone(), master_key(layout)?, compliance(&options.logins)?).await?,
         image: image::State::open(layout.images()).await.context("opening the images' folder")?,
         northbound: drivers.northbound()?,
         compute: compute::State::new(db.clone(), hub.clone(), layout.images()),
@@ -201,6 +201,23 @@ fn external(options: &CloudOptions, project_id: ProjectId) -> Option<External> {
         cidr: options.external_cidr.into(),
         gateway: gateway.into(),
         pool: (first.into(), last.into()),
+    })
+}
+
+/// What secures logins.
+fn compliance(options: &LoginOptions) -> anyhow::Result<identity::Compliance> {
+    let regex = options.password_regex.as_deref().map(identity::Compliance::regex).transpose();
+    Ok(identity::Compliance {
+        lockout_failure_attempts: options.lockout_failure_attempts,
+        lockout_duration: std::time::Duration::from_secs(options.lockout_duration.into()),
+        unique_last_password_count: options.unique_last_password_count,
+        minimum_password_age: options.minimum_password_age,
+        password_expires_days: options.password_expires_days,
+        password_regex: regex.map_err(|why| anyhow!("--password-regex: {why}"))?,
+        password_regex_description: options.password_regex_description.clone(),
+        change_password_upon_first_use: options.change_password_upon_first_use,
+        disable_user_account_days_inactive: options.disable_user_account_days_inactive,
+        allow_rescope_scoped_token: !options.no_rescope_scoped_token,
     })
 }
 

@@ -1,7 +1,7 @@
 //! What all resources of Neutron's API have in common: envelopes, `fields`, links of pages, filters by tags, attribute
 //! policies, and the shapes of request bodies.
 
-use model::{Error, Result, id::ProjectId};
+use model::{Error, ErrorKind, Result, id::ProjectId};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use store::{
@@ -39,6 +39,24 @@ pub fn viewer(cx: &Cx) -> Result<Viewer> {
 /// Forbidden or `not_found`.
 pub fn authorize(cx: &Cx, get_rule: &str, target: &Target, not_found: impl FnOnce() -> Error) -> Result<()> {
     cx.authorize(target).map_err(|forbidden| if cx.can(get_rule, target) { forbidden } else { not_found() })
+}
+
+/// Holds a request to the revision that it was made for: `If-Match: revision_number=7`.
+///
+/// # Errors
+/// `RevisionNumberConstraintFailed` where the resource has changed since; bad request for a header of another form.
+pub fn expect_revision(cx: &Cx, revision: i64) -> Result<()> {
+    let Some(header) = cx.header("if-match") else { return Ok(()) };
+    let wanted = header.trim().strip_prefix("revision_number=").and_then(|number| number.parse::<i64>().ok());
+    match wanted {
+        Some(wanted) if wanted == revision => Ok(()),
+        Some(wanted) => Err(Error::new(
+            ErrorKind::PreconditionFailed,
+            "RevisionNumberConstraintFailed",
+            format!("Constrained to {wanted}, but current revision is {revision}"),
+        )),
+        None => Err(invalid(format!("If-Match '{header}' is not of the form revision_number=NUMBER"))),
+    }
 }
 
 /// Adds the query's filters to a list, those by tags included.

@@ -25,8 +25,11 @@ const MIGRATIONS: &[Migration] = migrations![
     "0003_image",
     "0004_network",
     "0005_compute",
+    "0020_user_security",
     "0040_journal",
     "0070_image_deliveries",
+    "0071_metadefs",
+    "0080_network_addressing",
 ];
 
 /// A number that all control planes agree on for PostgreSQL's advisory lock.

@@ -40,6 +40,7 @@ impl Authenticator for FakeAuth {
                 roles: implied(role).iter().map(|role| (*role).to_owned()).collect(),
                 expires_at: Timestamp(i64::MAX),
                 audit_id: format!("audit-{user}"),
+                ..Caller::default()
             })
         })
     }

@@ -1,10 +1,14 @@
 //! Who asks.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use model::{
     Result, Timestamp,
     id::{DomainId, ProjectId, UserId},
 };
+
+use crate::AccessRule;
 
 /// What a token is good for.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -34,6 +38,33 @@ pub enum Scope {
     System,
 }
 
+/// Where a token came from, if its user did not log in for it: then it may do less than the user.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum Delegation {
+    /// The user logged in.
+    #[default]
+    None,
+    /// A trust.
+    Trust {
+        /// The trust.
+        id: String,
+    },
+    /// An application credential.
+    ApplicationCredential {
+        /// The credential.
+        id: String,
+        /// Whether it may manage application credentials and trusts.
+        unrestricted: bool,
+    },
+    /// An access token of OAuth 1.
+    AccessToken {
+        /// The access token.
+        id: String,
+    },
+    /// An EC2 credential.
+    Ec2,
+}
+
 /// An authenticated user with the roles that hold in the token's scope, implied ones included.
 #[derive(Clone, Debug, Default)]
 pub struct Caller {
@@ -47,6 +78,10 @@ pub struct Caller {
     pub scope: Scope,
     /// Role names.
     pub roles: Vec<String>,
+    /// Where the token came from.
+    pub delegation: Delegation,
+    /// The only requests that the token may make; none: any.
+    pub access_rules: Option<Arc<[AccessRule]>>,
     /// When the token ends.
     pub expires_at: Timestamp,
     /// The token's audit id, which logs may show.

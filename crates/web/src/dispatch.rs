@@ -176,6 +176,7 @@ impl App {
         trace.route = first.path;
         // The token before the body: who may not ask has nothing read.
         trace.caller = self.caller(first.access, &parts.headers).await?;
+        check_access_rules(self.services[service].name, first.access, parts, rest, &trace.caller)?;
         let (bytes, stream) = if first.streaming { (Bytes::new(), Some(body)) } else { (read(body).await?, None) };
         let route = by_action(&candidates, &bytes)?;
         let cx = Cx {
@@ -265,6 +266,20 @@ impl App {
         let host = text("x-forwarded-host").or_else(|| text("host")).unwrap_or("localhost");
         format!("{scheme}://{host}")
     }
+}
+
+/// Refuses what an application credential's access rules don't name. Looking at a token is always allowed: it is how
+/// services learn what it means.
+fn check_access_rules(service: &str, access: Access, parts: &Parts, rest: &str, caller: &Caller) -> Result<()> {
+    let Some(rules) = &caller.access_rules else { return Ok(()) };
+    let (method, path) = (parts.method.as_str(), parts.uri.path());
+    let looks_at_token = service == "identity" && method == "GET" && rest == "/v3/auth/tokens";
+    let allowed = || rules.iter().any(|rule| rule.allows(service, method, path, rest));
+    if access == Access::Public || looks_at_token || allowed() {
+        return Ok(());
+    }
+    let message = format!("The application credential's access rules don't allow {method} {rest} of {service}.");
+    Err(Error::unauthenticated("AccessRuleDenied", message))
 }
 
 /// The routes that a request may mean, and the parameters of its path.

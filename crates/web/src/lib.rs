@@ -10,6 +10,7 @@
 //! | [`cx`] | what a handler gets |
 //! | [`reply`] | what a handler returns |
 //! | [`caller`] | who asks |
+//! | [`access`] | which requests an application credential allows |
 //! | [`policy`] | the oslo.policy language, tables and overrides |
 //! | [`versions`] | microversions |
 //! | [`paging`] | `limit`, `marker`, sorting, filters, links |
@@ -20,6 +21,7 @@
 //! Invariants: a handler's 2xx leaves only if a policy rule was applied (or its route is public); 5xx bodies hold a fixed
 //! sentence and the request id; a body, a page and a request's time have limits.
 
+pub mod access;
 pub mod caller;
 pub mod cx;
 pub mod dispatch;
@@ -32,7 +34,8 @@ pub mod reply;
 pub mod service;
 pub mod versions;
 
-pub use caller::{Authenticator, Caller, Scope};
+pub use access::AccessRule;
+pub use caller::{Authenticator, Caller, Delegation, Scope};
 pub use cx::Cx;
 pub use dispatch::App;
 pub use http::{Method, StatusCode};

@@ -40,8 +40,10 @@ pub(super) async fn serve(listener: TcpListener, who: Who, ledger: Ledger) {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, peer)) if connections.len() < CONNECTIONS_MAX => {
-                connections
-                    .spawn(timeout(CONNECTION_TIME_MAX, connection(stream, peer.ip(), who.clone(), ledger.clone())));
+                connections.spawn(timeout(
+                    CONNECTION_TIME_MAX,
+                    connection(stream, peer.ip().to_canonical(), who.clone(), ledger.clone()),
+                ));
             }
             Ok(_) => {}
             Err(error) => {

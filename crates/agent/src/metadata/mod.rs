@@ -1,4 +1,5 @@
-//! What guests learn about themselves: 169.254.169.254 in every network, and the files of config drives.
+//! What guests learn about themselves: 169.254.169.254 and fe80::a9fe:a9fe in every network, and the files of config
+//! drives.
 //!
 //! | file | holds |
 //! |---|---|
@@ -7,8 +8,8 @@
 //! | `openstack.rs` | the documents under `/openstack` |
 //! | `ec2.rs` | the documents under `/latest` and the dated versions of EC2 |
 //!
-//! A guest is known by its fixed address within its network: the listener's namespace says which network, port security
-//! makes the address true. Every answer comes from the ledger, so the service works with no control plane in reach.
+//! A guest is known by its fixed or link-local address within its network: the listener's namespace says which network,
+//! port security makes the address true. Every answer comes from the ledger, so the service works with no control plane in reach.
 
 mod ec2;
 mod http;
@@ -26,7 +27,10 @@ use drivers::{
     network::{ChassisPorts, MetadataSpec, NetworkError},
 };
 use hostlink::{Metadata, ServerSpec};
-use model::id::{NetworkId, ServerId};
+use model::{
+    addr::Mac,
+    id::{NetworkId, ServerId},
+};
 use tokio::{
     net::TcpListener,
     sync::Mutex as AsyncMutex,
@@ -86,7 +90,9 @@ impl Directory {
         for port in &spec.ports {
             let network = NetworkId::new(port.network_id.clone());
             places.push((network.clone(), None));
-            for address in port.fixed_ips.iter().filter_map(|ip| ip.address.parse::<IpAddr>().ok()) {
+            // Whoever asks the link-local address asks from its own.
+            let local = port.mac.parse::<Mac>().ok().map(|mac| IpAddr::V6(mac.link_local()));
+            for address in port.fixed_ips.iter().filter_map(|ip| ip.address.parse::<IpAddr>().ok()).chain(local) {
                 self.by_address.insert((network.clone(), address), server.clone());
                 places.push((network.clone(), Some(address)));
             }

@@ -13,8 +13,8 @@ use drivers::{
     disk::fake::FakeDisks,
     hypervisor::fake::{FakeHost, FakeHypervisor},
     network::{
-        ChassisPorts, Datapath, MetadataSpec, NetworkSpec, Northbound, PlugSpec, PluggedPort, PortInstalled, PortKind,
-        PortSpec, Result as NetworkResult,
+        ChassisPorts, Datapath, MetadataSpec, NetworkSpec, Northbound, PlugSpec, PluggedPort, PortInstalled, PortSpec,
+        Result as NetworkResult,
         fake::{FakeChassis, FakeNetwork},
     },
 };
@@ -270,18 +270,8 @@ impl World {
         let network = NetworkSpec { id: network_id.clone(), mtu: 1400, provider: None };
         self.network.ensure_network(&network).await.unwrap();
         let port = PortSpec {
-            id: PortId::new(port.id.clone()),
-            network_id,
-            kind: PortKind::Server,
-            mac: port.mac.parse().unwrap(),
-            ips: Vec::new(),
-            admin_up: true,
             port_security: false,
-            allowed_pairs: Vec::new(),
-            security_groups: Vec::new(),
-            dhcp: Vec::new(),
-            hostname: None,
-            chassis: None,
+            ..PortSpec::new(&PortId::new(port.id.clone()), &network_id, port.mac.parse().unwrap())
         };
         self.network.ensure_port(&port).await.unwrap();
     }

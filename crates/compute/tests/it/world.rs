@@ -10,7 +10,7 @@ use std::{
 use drivers::{
     disk::fake::FakeDisks,
     hypervisor::fake::{FakeHost, FakeHypervisor},
-    network::{NetworkSpec, Northbound, PortKind, PortSpec, fake::FakeNetwork},
+    network::{NetworkSpec, Northbound, PortSpec, fake::FakeNetwork},
 };
 use flow::{BoxFuture, Done, Engine, Flow, Machine, Next, StepCx, StepInfo};
 use hostlink::{
@@ -335,19 +335,6 @@ impl Machine for Ports {
 async fn realize(network: &FakeNetwork, port: &ports::Port) {
     let network_id = NetworkId::new(port.network_id.as_str());
     network.ensure_network(&NetworkSpec { id: network_id.clone(), mtu: 1400, provider: None }).await.unwrap();
-    let spec = PortSpec {
-        id: port.id.clone(),
-        network_id,
-        kind: PortKind::Server,
-        mac: port.mac,
-        ips: Vec::new(),
-        admin_up: true,
-        port_security: false,
-        allowed_pairs: Vec::new(),
-        security_groups: Vec::new(),
-        dhcp: Vec::new(),
-        hostname: None,
-        chassis: None,
-    };
+    let spec = PortSpec { port_security: false, ..PortSpec::new(&port.id, &network_id, port.mac) };
     network.ensure_port(&spec).await.unwrap();
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | this one | the two traits, [`Northbound`] and [`ChassisPorts`], and their error |
 //! | `types` | the plain data they take and return |
+//! | `dhcp` | options that single guests get by DHCP |
 //! | [`ovn`] | [`Northbound`] on a real OVN: pure plans, one transaction each |
 //! | [`ovs`] | [`ChassisPorts`] on Open vSwitch: taps, `iface-id`, metadata namespaces |
 //! | [`fake`] | both traits in memory, with the same meaning, and failures on demand |
@@ -16,6 +17,7 @@
 //! Rows carry Nacre's id in `external_ids:nacre-id` and their sort in `external_ids:nacre-kind`, which is how
 //! [`Northbound::inventory`] finds everything that is Nacre's and nothing else.
 
+mod dhcp;
 pub mod engine;
 pub mod fake;
 mod link;
@@ -26,19 +28,26 @@ pub mod ovsdb;
 pub(crate) mod sys;
 mod types;
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use model::id::{FloatingIpId, NetworkId, PortId, RouterId, SecurityGroupId, SubnetId};
 
-pub use self::types::{
-    AddressPair, ChassisPriority, Datapath, Direction, DnsSpec, Family, FloatingIpSpec, GatewaySpec, InterfaceSpec,
-    MetadataSpec, NetworkSpec, Owned, OwnedKind, PlugSpec, PluggedPort, PortInstalled, PortKind, PortSpec, PortUp,
-    Protocol, Provider, Remote, Route, RouterSpec, SecurityGroupRule, SecurityGroupSpec, SubnetSpec,
+pub use self::{
+    dhcp::DhcpOption,
+    types::{
+        AddressMode, AddressPair, Advertisement, ChassisPriority, Datapath, Direction, DnsSpec, Family, FloatingIpSpec,
+        GatewaySpec, InterfaceSpec, MetadataSpec, NetworkSpec, Owned, OwnedKind, PlugSpec, PluggedPort, PortInstalled,
+        PortKind, PortSpec, PortUp, Protocol, Provider, Remote, Route, RouterSpec, SecurityGroupRule,
+        SecurityGroupSpec, SubnetSpec,
+    },
 };
 
 /// The address on which guests ask for their metadata.
 pub const METADATA_IP: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// The address on which guests ask for their metadata in IPv6, on the link of their network.
+pub const METADATA_IPV6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe);
 
 /// What a network driver's verb returns.
 pub type Result<T, E = NetworkError> = std::result::Result<T, E>;
@@ -178,8 +187,9 @@ pub trait ChassisPorts: Send + Sync {
     fn remove_metadata_namespace<'a>(&'a self, id: &'a NetworkId) -> BoxFuture<'a, Result<()>>;
     /// The networks that have such a namespace here.
     fn list_metadata_namespaces(&self) -> BoxFuture<'_, Result<Vec<NetworkId>>>;
-    /// A TCP listener on [`METADATA_IP`] and this port inside the namespace, non-blocking, ready for
-    /// `tokio::net::TcpListener::from_std`. Peers are guests by their fixed addresses.
+    /// A TCP listener on this port inside the namespace, for [`METADATA_IP`] and [`METADATA_IPV6`], non-blocking, ready
+    /// for `tokio::net::TcpListener::from_std`. Peers are guests by their fixed and link-local addresses; those of IPv4
+    /// may be mapped into IPv6.
     fn metadata_listener<'a>(&'a self, id: &'a NetworkId, tcp_port: u16) -> BoxFuture<'a, Result<TcpListener>>;
 }
 

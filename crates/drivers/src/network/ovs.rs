@@ -8,17 +8,21 @@
 //! namespace is called `nacre-md-SWITCH-NETWORK`; `ip netns` lists it. SWITCH stands for the switch's database: named
 //! namespaces are shared by all network namespaces of a machine, and so by clouds that know nothing of each other.
 
-use std::{collections::BTreeSet, net::TcpListener, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv6Addr, TcpListener},
+    time::Duration,
+};
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use model::id::{NetworkId, PortId};
 use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{
-    ChassisPorts, Datapath, METADATA_IP, MetadataSpec, NetworkError, PlugSpec, PluggedPort, PortInstalled, Result,
-    SHORT_CHARS, TAP_PREFIX,
+    ChassisPorts, Datapath, METADATA_IP, METADATA_IPV6, MetadataSpec, NetworkError, PlugSpec, PluggedPort,
+    PortInstalled, Result, SHORT_CHARS, TAP_PREFIX,
     link::Links,
     netns,
     ovsdb::{Client, Config, Datum, Operation, OvsdbError, Remote, Replica, Row, TableSpec},
@@ -218,6 +222,10 @@ impl Ovs {
         let metadata = IpNet::V4(Ipv4Net::from(METADATA_IP));
         let addresses: Vec<IpNet> = spec.addresses.iter().copied().chain([metadata]).collect();
         inside.set_addresses(&names.inside, &addresses).await?;
+        let metadata = IpNet::V6(Ipv6Net::from(METADATA_IPV6));
+        if let Err(error) = inside.ensure_address(&names.inside, metadata).await {
+            tracing::warn!(%error, "no metadata over IPv6: the kernel has none");
+        }
         if self.datapath == Datapath::Netdev {
             let device = names.inside.clone();
             netns::within(&names.namespace, "set up checksums", move || sys::finish_checksums(&device)).await?;
@@ -336,7 +344,9 @@ impl ChassisPorts for Ovs {
     fn metadata_listener<'a>(&'a self, id: &'a NetworkId, tcp_port: u16) -> BoxFuture<'a, Result<TcpListener>> {
         Box::pin(async move {
             netns::within(&self.metadata_names(id).namespace, "listen in the metadata namespace", move || {
-                let listener = TcpListener::bind((METADATA_IP, tcp_port))?;
+                // Of both families at once; where the kernel has no IPv6, of the one that there is.
+                let both = TcpListener::bind((Ipv6Addr::UNSPECIFIED, tcp_port));
+                let listener = both.or_else(|_| TcpListener::bind((METADATA_IP, tcp_port)))?;
                 listener.set_nonblocking(true)?;
                 Ok(listener)
             })

@@ -1,6 +1,10 @@
 //! The plain data that the network driver's verbs take and return.
 
-use std::{fmt, net::IpAddr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use model::{
@@ -8,6 +12,8 @@ use model::{
     id::{FloatingIpId, NetworkId, PortId, RouterId, SecurityGroupId, SecurityGroupRuleId, SubnetId},
 };
 use uuid::Uuid;
+
+use super::DhcpOption;
 
 /// The sorts of things Nacre owns in the northbound database; `nacre-kind` in its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -134,6 +140,8 @@ pub struct SubnetSpec {
     pub mtu: u32,
     /// How long a lease lasts.
     pub lease: Duration,
+    /// Of IPv6: guests make their addresses themselves and only ask for the rest.
+    pub stateless: bool,
 }
 
 /// What a port is for.
@@ -181,6 +189,29 @@ pub struct PortSpec {
     pub hostname: Option<String>,
     /// The only chassis (system-id of its OVS) that may claim it; none lets the one that plugs it claim it.
     pub chassis: Option<String>,
+    /// What the guest is told by DHCP besides what its subnets say, or instead.
+    pub dhcp_options: Vec<DhcpOption>,
+}
+
+impl PortSpec {
+    /// A server's port without addresses, on which port security applies and no rule permits anything.
+    pub fn new(id: &PortId, network_id: &NetworkId, mac: Mac) -> Self {
+        Self {
+            id: id.clone(),
+            network_id: network_id.clone(),
+            kind: PortKind::Server,
+            mac,
+            ips: Vec::new(),
+            admin_up: true,
+            port_security: true,
+            allowed_pairs: Vec::new(),
+            security_groups: Vec::new(),
+            dhcp: Vec::new(),
+            dhcp_options: Vec::new(),
+            hostname: None,
+            chassis: None,
+        }
+    }
 }
 
 /// A router with everything that hangs on it.
@@ -239,6 +270,30 @@ pub struct InterfaceSpec {
     pub mac: Mac,
     /// The port's addresses with the prefix of their subnet.
     pub addresses: Vec<IpNet>,
+    /// What the router tells IPv6 guests unasked.
+    pub advertisement: Option<Advertisement>,
+}
+
+/// How IPv6 guests come to their addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressMode {
+    /// They make them themselves.
+    Slaac,
+    /// They ask for them.
+    Stateful,
+    /// They make them themselves and ask for the rest.
+    Stateless,
+}
+
+/// A router advertisement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Advertisement {
+    /// How guests come to their addresses.
+    pub mode: AddressMode,
+    /// The network's MTU.
+    pub mtu: u32,
+    /// A name server.
+    pub dns_server: Option<Ipv6Addr>,
 }
 
 /// An associated floating IP.

@@ -34,40 +34,26 @@ pub fn subnet(network: &NetworkSpec, cidr: &str, gateway: &str, metadata: &str) 
         host_routes: Vec::new(),
         mtu: MTU,
         lease: Duration::from_secs(86_400),
+        stateless: false,
     }
 }
 
 pub fn port(network: &NetworkSpec, subnet: &SubnetSpec, ip: &str, groups: &[&SecurityGroupSpec]) -> PortSpec {
     PortSpec {
-        id: PortId::random(),
-        network_id: network.id.clone(),
-        kind: PortKind::Server,
-        mac: Mac::random(),
         ips: vec![ip.parse().unwrap()],
-        admin_up: true,
-        port_security: true,
-        allowed_pairs: Vec::new(),
         security_groups: groups.iter().map(|group| group.id.clone()).collect(),
         dhcp: vec![subnet.id.clone()],
         hostname: Some("guest".into()),
-        chassis: None,
+        ..PortSpec::new(&PortId::random(), &network.id, Mac::random())
     }
 }
 
 pub fn metadata_port(network: &NetworkSpec, ip: &str) -> PortSpec {
     PortSpec {
-        id: PortId::random(),
-        network_id: network.id.clone(),
         kind: PortKind::Metadata,
-        mac: Mac::random(),
         ips: vec![ip.parse().unwrap()],
-        admin_up: true,
         port_security: false,
-        allowed_pairs: Vec::new(),
-        security_groups: Vec::new(),
-        dhcp: Vec::new(),
-        hostname: None,
-        chassis: None,
+        ..PortSpec::new(&PortId::random(), &network.id, Mac::random())
     }
 }
 
@@ -102,6 +88,7 @@ pub fn router(external: &NetworkSpec, networks: &[(&NetworkSpec, &str)]) -> Rout
                 network_id: network.id.clone(),
                 mac: Mac::random(),
                 addresses: vec![address.parse().unwrap()],
+                advertisement: None,
             })
             .collect(),
         snat_cidrs: networks.iter().map(|(_, address)| address.parse().unwrap()).collect(),

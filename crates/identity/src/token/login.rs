@@ -6,10 +6,12 @@ use model::{
     Error, Result, Timestamp,
     id::{DomainId, ProjectId, UserId},
 };
+use sha2::{Digest, Sha256};
 use store::{
     Conn,
     identity::{
         domains,
+        logins::{self, Failures},
         projects::{self, Project},
         users::{self, User},
     },
@@ -52,6 +54,7 @@ pub async fn log_in(state: &State, proofs: Vec<Proof>, wanted: Wanted) -> Result
         methods: proven.methods,
         scope,
         scope_generation,
+        origin: None,
         issued_at: now,
         expires_at: proven.expires_at.unwrap_or(now + TOKEN_LIFETIME),
         audit_id: AuditId::random(),
@@ -66,6 +69,7 @@ async fn prove(state: &State, proofs: Vec<Proof>) -> Result<Proven> {
         let next = match proof {
             Proof::Password { user, password } => {
                 let user = check_password(state, &user, password).await?;
+                check_not_expired(state, &user)?;
                 Proven { user, methods: Methods::PASSWORD, expires_at: None, parent_audit_id: None }
             }
             Proof::Token(token) => by_token(state, &token).await?,
@@ -96,10 +100,10 @@ async fn by_token(state: &State, token: &str) -> Result<Proven> {
     })
 }
 
-/// The user whose password this is.
+/// The user whose password this is, which may have expired.
 ///
 /// # Errors
-/// Unauthenticated: unknown, disabled or another password.
+/// Unauthenticated: unknown, disabled, locked out or another password. All of them cost the same.
 pub async fn check_password(state: &State, lookup: &Lookup, password: crate::password::Password) -> Result<User> {
     let user = {
         let mut conn = state.db().read().await?;
@@ -107,7 +111,66 @@ pub async fn check_password(state: &State, lookup: &Lookup, password: crate::pas
     };
     let hash = user.as_ref().and_then(|u| u.password_hash.clone());
     let right = state.passwords.verify(password, hash).await?;
-    user.filter(|u| right && u.enabled).ok_or_else(unauthenticated)
+    judge(state, lookup, user, right).await
+}
+
+/// Whether what was shown to be right or wrong is a login: counts it, and refuses all of a user that is locked out.
+async fn judge(state: &State, lookup: &Lookup, user: Option<User>, right: bool) -> Result<User> {
+    let (compliance, now) = (&state.compliance, state.db().clock().now());
+    let counted = user.as_ref().filter(|u| !u.security.has("ignore_lockout_failure_attempts"));
+    let counts = compliance.counts_failures() && counted.is_some() == user.is_some();
+    let subject = user.as_ref().map_or_else(|| nobody(lookup), |u| subject(&u.id));
+    // After the hash, so that guesses at the same time count too.
+    let failures = match counts {
+        true => logins::failures(&mut *state.db().read().await?, &subject).await?,
+        false => Failures::default(),
+    };
+    let good = user.filter(|u| right && compliance.is_enabled(u, now) && !compliance.is_locked_out(failures, now));
+    let notes = good.as_ref().is_some_and(|u| compliance.notes_activity(u, now));
+    if counts && good.is_none() {
+        let (over, forgotten) = (compliance.lockout_over_before(now), compliance.failures_forgotten_before(now));
+        let mut tx = state.db().begin().await?;
+        if !compliance.is_locked_out(failures, now) {
+            logins::fail(&mut tx, &subject, compliance.lockout_failure_attempts.into(), over, forgotten).await?;
+        }
+        tx.commit().await?;
+    }
+    if let Some(user) = &good
+        && (failures.count > 0 || notes)
+    {
+        let mut tx = state.db().begin().await?;
+        logins::succeed(&mut tx, &subject).await?;
+        if notes {
+            logins::set_active(&mut tx, &user.id, now).await?;
+        }
+        tx.commit().await?;
+    }
+    good.ok_or_else(unauthenticated)
+}
+
+/// Under what a user's failed logins are counted.
+pub fn subject(user: &UserId) -> String {
+    format!("user:{}", hex::encode(Sha256::digest(user.as_str())))
+}
+
+/// The same for what names no user.
+fn nobody(lookup: &Lookup) -> String {
+    let named = match lookup {
+        Lookup::Id(id) => format!("{id:?}"),
+        Lookup::Name { name, domain } => format!("{name:?} {domain:?}"),
+    };
+    format!("nobody:{}", hex::encode(Sha256::digest(named)))
+}
+
+/// Refuses a login by a password that is only good for choosing another.
+fn check_not_expired(state: &State, user: &User) -> Result<()> {
+    let expiry = state.compliance.expiry(user);
+    if expiry.is_none_or(|expires_at| state.db().clock().now() < expires_at) {
+        return Ok(());
+    }
+    // Only whoever knows the password learns of it.
+    let message = format!("The password is expired and needs to be changed for user: {}.", user.id);
+    Err(Error::unauthenticated("PasswordExpired", message))
 }
 
 async fn find_user(conn: &mut Conn, lookup: &Lookup) -> Result<Option<User>> {

@@ -17,4 +17,4 @@ pub mod validated;
 mod wire;
 
 pub use logic::Lookup;
-pub use login::check_password;
+pub use login::{check_password, subject};

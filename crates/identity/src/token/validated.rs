@@ -1,7 +1,7 @@
 //! From a payload to what the token means now: read from the database, then cached.
 
 use bytes::Bytes;
-use model::{Error, Result};
+use model::{Error, Result, Timestamp};
 use store::{
     Conn,
     identity::{
@@ -13,7 +13,7 @@ use store::{
         users::{self, User},
     },
 };
-use web::{Caller, Scope};
+use web::{Caller, Delegation, Scope};
 
 use super::{
     catalog::Catalog,
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     payload::{Payload, TokenScope},
+    security::Compliance,
     state::unauthenticated,
 };
 
@@ -49,7 +50,12 @@ impl Validated {
     ///
     /// # Errors
     /// Unauthenticated where it means nothing any more.
-    pub(crate) async fn resolve(conn: &mut Conn, payload: Payload, catalog: &Catalog) -> Result<Self> {
+    pub(crate) async fn resolve(
+        conn: &mut Conn,
+        payload: Payload,
+        catalog: &Catalog,
+        compliance: &Compliance,
+    ) -> Result<Self> {
         if tokens::is_revoked(conn, &payload.audit_id.to_string()).await? {
             return Err(unauthenticated());
         }
@@ -72,7 +78,8 @@ impl Validated {
             Found::Project(project, _) => Some(catalog.render(&user.id, Some(&project.id))?),
             Found::Domain(_) | Found::System => Some(catalog.render(&user.id, None)?),
         };
-        let head = head(&payload, &user, &user_domain, &found, &roles)?;
+        let expiry = compliance.expiry(&user).map(Timestamp::to_micros_naive);
+        let head = head(&payload, expiry.as_deref(), &user, &user_domain, &found, &roles)?;
         let caller = caller(&payload, &user, found, roles);
         Ok(Self { payload, caller, head, catalog })
     }
@@ -136,6 +143,8 @@ fn caller(payload: &Payload, user: &User, found: Found, roles: Vec<Role>) -> Cal
         user_domain_id: user.domain_id.as_str().to_owned(),
         scope,
         roles: roles.into_iter().map(|role| role.name).collect(),
+        delegation: Delegation::None,
+        access_rules: None,
         expires_at: payload.expires_at,
         audit_id: payload.audit_id.to_string(),
     }
@@ -145,7 +154,14 @@ fn named(domain: &Domain) -> Named<'_> {
     Named { id: domain.id.as_str(), name: &domain.name }
 }
 
-fn head(payload: &Payload, user: &User, user_domain: &Domain, found: &Found, roles: &[Role]) -> Result<Bytes> {
+fn head(
+    payload: &Payload,
+    password_expires_at: Option<&str>,
+    user: &User,
+    user_domain: &Domain,
+    found: &Found,
+    roles: &[Role],
+) -> Result<Bytes> {
     let (project, domain, system) = match found {
         Found::Unscoped => (None, None, None),
         Found::Project(project, domain) => {
@@ -156,12 +172,7 @@ fn head(payload: &Payload, user: &User, user_domain: &Domain, found: &Found, rol
     };
     let document = TokenDocument {
         methods: payload.methods.names(),
-        user: UserInToken {
-            domain: named(user_domain),
-            id: user.id.as_str(),
-            name: &user.name,
-            password_expires_at: None,
-        },
+        user: UserInToken { domain: named(user_domain), id: user.id.as_str(), name: &user.name, password_expires_at },
         audit_ids: payload.audit_ids(),
         expires_at: payload.expires_at.to_micros_z(),
         issued_at: payload.issued_at.to_micros_z(),

@@ -169,7 +169,7 @@ pub struct UserInToken<'a> {
     pub id: &'a str,
     /// Its name.
     pub name: &'a str,
-    /// Passwords don't expire yet.
+    /// When its password expires.
     pub password_expires_at: Option<&'a str>,
 }
 

@@ -9,13 +9,14 @@ mod domain;
 mod password;
 mod project;
 mod role;
+mod security;
 mod servers;
 mod token;
 mod user;
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use identity::{Bootstrap, MasterKey, Password, State, bootstrap::STANDARD_SERVICES};
+use identity::{Bootstrap, Compliance, MasterKey, Password, State, bootstrap::STANDARD_SERVICES};
 use serde_json::{Value, json};
 use store::Db;
 use testkit::{Client, Response, TestDb};
@@ -34,8 +35,13 @@ pub struct Cloud {
 
 impl Cloud {
     pub async fn new(db: TestDb) -> Self {
+        Self::with(db, Compliance::default()).await
+    }
+
+    /// The same with other settings for logins.
+    pub async fn with(db: TestDb, compliance: Compliance) -> Self {
         let master = MasterKey::random();
-        let (state, anyone) = server(db.clone(), master.clone()).await;
+        let (state, anyone) = server_with(db.clone(), master.clone(), compliance).await;
         identity::bootstrap(&state, &wanted("http://nacre.test")).await.unwrap();
         Self { db, master, state, anyone }
     }
@@ -74,9 +80,19 @@ pub async fn on_each_db<F: Future<Output = ()>>(test: impl Fn(Cloud) -> F) {
     testkit::for_each_db(testkit::virtual_clock, |db| async { test(Cloud::new(db).await).await }).await;
 }
 
+/// The same with other settings for logins.
+pub async fn on_each_db_with<F: Future<Output = ()>>(compliance: &Compliance, test: impl Fn(Cloud) -> F) {
+    let run = |db| async { test(Cloud::with(db, compliance.clone()).await).await };
+    testkit::for_each_db(testkit::virtual_clock, run).await;
+}
+
 /// One control plane over the database.
 pub async fn server(db: Db, master: MasterKey) -> (Arc<State>, Client) {
-    let state = State::open(db.clone(), master).await.unwrap();
+    server_with(db, master, Compliance::default()).await
+}
+
+async fn server_with(db: Db, master: MasterKey, compliance: Compliance) -> (Arc<State>, Client) {
+    let state = State::open_with(db.clone(), master, compliance).await.unwrap();
     let policy = Policy::new(&[identity::policy::RULES], &BTreeMap::new()).unwrap();
     let app = App::new(db, vec![identity::service(state.clone())], state.clone(), policy, "http").unwrap();
     let client = Client::new(tower::service_fn(move |request| {

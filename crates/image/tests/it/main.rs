@@ -9,5 +9,6 @@ mod flow;
 mod images;
 mod listing;
 mod members;
+mod metadefs;
 mod sharing;
 mod world;

@@ -96,6 +96,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let floating_ip = floating_ips::lock(&mut tx, id).await?;
     authorize(cx, &floating_ip)?;
+    collection::expect_revision(cx, floating_ip.meta.revision)?;
     let input = collection::input::<Update>(cx, NAMES)?;
     if let Some(description) = &input.body.description {
         floating_ips::update(&mut tx, &floating_ip.id, description).await?;
@@ -120,6 +121,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let floating_ip = floating_ips::lock(&mut tx, id).await?;
     authorize(cx, &floating_ip)?;
+    collection::expect_revision(cx, floating_ip.meta.revision)?;
     floating_ips::delete(&mut tx, &floating_ip.id).await?;
     tx.commit().await?;
     Ok(Reply::no_content())

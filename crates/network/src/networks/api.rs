@@ -62,6 +62,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     let network = networks::lock(&mut tx, id).await?;
     let target = logic::target(&network);
     collection::authorize(cx, "get_network", &target, || networks::not_found(id))?;
+    collection::expect_revision(cx, network.meta.revision)?;
     let input = collection::input::<Update>(cx, NAMES)?;
     collection::authorize_attributes(cx, "update_network", &input.attributes, &target)?;
     let after = logic::updated(&network, &input.body)?;
@@ -93,6 +94,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let network = networks::lock(&mut tx, id).await?;
     collection::authorize(cx, "get_network", &logic::target(&network), || networks::not_found(id))?;
+    collection::expect_revision(cx, network.meta.revision)?;
     networks::delete(&mut tx, &network.id).await?;
     tx.commit().await?;
     Ok(Reply::no_content())

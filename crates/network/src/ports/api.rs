@@ -104,6 +104,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     let device_owner = input.body.device_owner.as_deref().unwrap_or_default();
     let target = logic::target(&port.project_id, &network, device_owner);
     collection::authorize(cx, "get_port", &target, not_found)?;
+    collection::expect_revision(cx, port.meta.revision)?;
     collection::authorize_attributes(cx, "update_port", &input.attributes, &target)?;
     let addresses = input.body.fixed_ips.clone().map(Option::unwrap_or_default);
     authorize_addresses(cx, "update_port", addresses.as_deref().unwrap_or_default(), &target)?;
@@ -130,6 +131,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
     let network = networks::lock(&mut tx, &port.network_id).await?;
     let target = logic::target(&port.project_id, &network, &port.device_owner);
     collection::authorize(cx, "get_port", &target, not_found)?;
+    collection::expect_revision(cx, port.meta.revision)?;
     logic::expect_deletable(&port)?;
     ports::delete(&mut tx, &port.id).await?;
     tx.commit().await?;

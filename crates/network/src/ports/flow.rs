@@ -37,7 +37,11 @@ impl Ports {
         if !network.meta.exists_in_ovn() {
             return Ok(Outcome::Waits(format!("waits for network {}", network.id)));
         }
-        if let Some(subnet) = subnets.iter().find(|s| spec.dhcp.contains(&s.id) && !s.meta.exists_in_ovn()) {
+        // Answers of the port's own contain the subnet's as they are now.
+        let there = |meta: &Meta| {
+            if spec.dhcp_options.is_empty() { meta.exists_in_ovn() } else { meta.is_realized() }
+        };
+        if let Some(subnet) = subnets.iter().find(|s| spec.dhcp.contains(&s.id) && !there(&s.meta)) {
             return Ok(Outcome::Waits(format!("waits for subnet {}", subnet.id)));
         }
         if let Some(group) = security_groups::first_not_in_ovn(&mut conn, &spec.security_groups).await? {

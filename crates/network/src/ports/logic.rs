@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use drivers::network::{AddressPair as DriverPair, PortKind, PortSpec};
+use drivers::network::{AddressPair as DriverPair, DhcpOption as DriverOption, Family, PortKind, PortSpec};
 use ipnet::IpNet;
 use model::{
     Error, Result,
@@ -13,16 +13,20 @@ use serde_json::Value;
 use store::network::{
     OWNER_METADATA, RequestedIp,
     networks::Network,
-    ports::{AddressPair, NewPort, Port},
+    ports::{AddressPair, DhcpOption, NewPort, Port},
     subnets::Subnet,
 };
 use web::Target;
 
-use super::wire::{Create, FixedIp, Pair, Update};
+use super::wire::{self, Create, FixedIp, Pair, Update};
 use crate::collection::{invalid, text};
 
 /// Neutron's `max_allowed_address_pair`.
 const ADDRESS_PAIRS_MAX: usize = 10;
+/// An option in itself: no answers at all.
+const DHCP_DISABLED: &str = "dhcp_disabled";
+/// Options of one port: more do not fit into an answer.
+const DHCP_OPTIONS_MAX: usize = 20;
 /// The kinds of ports that this cloud's hosts can plug in.
 const VNIC_TYPES: &[&str] = &["normal"];
 /// `device_owner` of ports that belong to the network service itself begins so.
@@ -66,6 +70,7 @@ pub fn new_port(create: &Create, network: &Network, project: &ProjectId) -> Resu
         host: create.host.clone().unwrap_or_default(),
         vnic_type: vnic_type(create.vnic_type.as_deref())?,
         binding_profile: create.profile.clone().map_or(base.binding_profile.clone(), Value::Object),
+        extra_dhcp_opts: dhcp_options(&[], create.extra_dhcp_opts.as_deref().unwrap_or_default())?,
         ..base
     })
 }
@@ -113,6 +118,42 @@ pub fn requested(given: &[FixedIp]) -> Result<Vec<RequestedIp>> {
         Ok(RequestedIp { subnet_id: fixed.subnet_id.as_deref().map(SubnetId::new), ip: ip.transpose()? })
     };
     given.iter().map(one).collect()
+}
+
+/// What a guest is told by DHCP after a change: options of the same name are replaced, those without value go.
+fn dhcp_options(now: &[DhcpOption], given: &[wire::DhcpOption]) -> Result<Vec<DhcpOption>> {
+    let mut options = now.to_vec();
+    for option in given {
+        let version = option.ip_version.unwrap_or(4);
+        options.retain(|known| known.opt_name != option.opt_name || known.ip_version != version);
+        let Some(value) = &option.opt_value else { continue };
+        let made = DhcpOption { opt_name: option.opt_name.clone(), opt_value: value.clone(), ip_version: version };
+        if ![4, 6].contains(&version) || (made.opt_name != DHCP_DISABLED && driver_option(&made).is_none()) {
+            return Err(invalid(format!(
+                "extra_dhcp_opts: '{}' = '{value}' is no option of DHCPv{version} that this cloud's guests can be told",
+                option.opt_name
+            )));
+        }
+        options.push(made);
+    }
+    if options.len() > DHCP_OPTIONS_MAX {
+        return Err(invalid(format!("a port has at most {DHCP_OPTIONS_MAX} extra_dhcp_opts")));
+    }
+    Ok(options)
+}
+
+fn family(option: &DhcpOption) -> Family {
+    if option.ip_version == 6 { Family::V6 } else { Family::V4 }
+}
+
+fn driver_option(option: &DhcpOption) -> Option<DriverOption> {
+    DriverOption::parse(family(option), &option.opt_name, &option.opt_value)
+}
+
+/// Whether the port's guest is to get no answers for that family.
+fn is_silenced(port: &Port, wanted: Family) -> bool {
+    let off = |option: &&DhcpOption| option.opt_name == DHCP_DISABLED && family(option) == wanted;
+    port.extra_dhcp_opts.iter().find(off).is_some_and(|option| option.opt_value.eq_ignore_ascii_case("true"))
 }
 
 /// Allowed pairs; one without MAC has the port's own, or none yet where that is still to be made.
@@ -192,6 +233,7 @@ pub fn updated(port: &Port, update: &Update) -> Result<Port> {
     if let Some(profile) = &update.profile {
         after.binding_profile = Value::Object(profile.clone().unwrap_or_default());
     }
+    after.extra_dhcp_opts = dhcp_options(&port.extra_dhcp_opts, update.extra_dhcp_opts.as_deref().unwrap_or_default())?;
     if let Some(given) = &update.allowed_address_pairs {
         after.allowed_address_pairs = pairs(given.as_deref().unwrap_or_default(), Some(after.mac))?;
     }
@@ -255,8 +297,13 @@ pub fn spec(port: &Port, network: &Network, subnets: &[Subnet]) -> PortSpec {
         security_groups: if port.port_security_enabled { port.security_groups.clone() } else { Vec::new() },
         dhcp: match kind {
             PortKind::Metadata => Vec::new(),
-            PortKind::Server => subnets.iter().filter(|s| s.enable_dhcp).map(|s| s.id.clone()).collect(),
+            PortKind::Server => {
+                let family = |subnet: &Subnet| if subnet.cidr.addr().is_ipv4() { Family::V4 } else { Family::V6 };
+                let asked = subnets.iter().filter(|s| s.answers_dhcp() && !is_silenced(port, family(s)));
+                asked.map(|s| s.id.clone()).collect()
+            }
         },
+        dhcp_options: port.extra_dhcp_opts.iter().filter_map(driver_option).collect(),
         hostname: None,
         chassis: None,
     }

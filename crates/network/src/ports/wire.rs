@@ -102,6 +102,27 @@ pub struct Pair {
     pub ip_address: String,
 }
 
+/// Something that a guest is told by DHCP; `null` as value takes it back.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "Neutron's attributes")]
+pub struct DhcpOption {
+    pub opt_name: String,
+    pub opt_value: Option<String>,
+    #[serde(default, deserialize_with = "number_or_text")]
+    pub ip_version: Option<i64>,
+}
+
+/// Clients write the version as a number or as text.
+fn number_or_text<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Option<i64>, D::Error> {
+    use serde::de::Error as _;
+    match Value::deserialize(from)? {
+        Value::Null => Ok(None),
+        Value::String(text) => text.parse().map(Some).map_err(|_| D::Error::custom("ip_version is 4 or 6")),
+        other => other.as_i64().map(Some).ok_or_else(|| D::Error::custom("ip_version is 4 or 6")),
+    }
+}
+
 /// `POST /ports`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -126,6 +147,7 @@ pub struct Create {
     pub vnic_type: Option<String>,
     #[serde(rename = "binding:profile")]
     pub profile: Option<serde_json::Map<String, Value>>,
+    pub extra_dhcp_opts: Option<Vec<DhcpOption>>,
     pub project_id: Option<String>,
     pub tenant_id: Option<String>,
 }
@@ -156,6 +178,7 @@ pub struct Update {
     pub vnic_type: Option<String>,
     #[serde(rename = "binding:profile", default, deserialize_with = "nullable")]
     pub profile: Option<Option<serde_json::Map<String, Value>>>,
+    pub extra_dhcp_opts: Option<Vec<DhcpOption>>,
 }
 
 /// A port as the API shows it. `binding`: with the host and what its switch was told.
@@ -175,6 +198,7 @@ pub fn shape(port: &Port, binding: bool) -> Shape {
     shape.insert("security_groups".into(), groups.into());
     shape.insert("port_security_enabled".into(), port.port_security_enabled.into());
     shape.insert("allowed_address_pairs".into(), json!(port.allowed_address_pairs));
+    shape.insert("extra_dhcp_opts".into(), json!(port.extra_dhcp_opts));
     shape.insert("binding:vnic_type".into(), port.vnic_type.as_str().into());
     if binding {
         let bound = !port.host.is_empty();

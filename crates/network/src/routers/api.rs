@@ -80,6 +80,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let router = routers::lock(&mut tx, id).await?;
     authorize(cx, &router)?;
+    collection::expect_revision(cx, router.meta.revision)?;
     let target = Target::project(&router.project_id);
     let input = collection::input::<Update>(cx, NAMES)?;
     collection::authorize_attributes(cx, "update_router", &input.attributes, &target)?;
@@ -112,6 +113,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let router = routers::lock(&mut tx, id).await?;
     authorize(cx, &router)?;
+    collection::expect_revision(cx, router.meta.revision)?;
     routers::delete(&mut tx, &router.id).await?;
     tx.commit().await?;
     Ok(Reply::no_content())
@@ -151,7 +153,8 @@ pub async fn remove_interface(cx: &Cx) -> Result<Reply> {
     }
     let interfaces = routers::interfaces(&mut tx, &router.id).await?;
     let port = interfaces.iter().find(|port| is_meant(port, &wanted)).ok_or_else(|| no_such(&router.id, &wanted))?;
-    routers::remove_interface(&mut tx, &router.id, port).await?;
+    let subnet = wanted.subnet_id.as_deref().filter(|_| wanted.port_id.is_none()).map(SubnetId::new);
+    routers::remove_interface(&mut tx, &router.id, port, subnet.as_ref()).await?;
     tx.commit().await?;
     Reply::ok(&wire::interface(&router, port))
 }

@@ -29,17 +29,18 @@ impl Routers {
     async fn attempt(&self, cx: &StepCx, row: &Wired) -> Result<Outcome> {
         let mut conn = cx.db().read().await?;
         let wanted: Vec<Port> = row.ports.iter().filter(|port| !port.meta.deleted).cloned().collect();
+        let mut connected = Vec::with_capacity(wanted.len());
         for port in &wanted {
-            let network = networks::find(&mut conn, &port.network_id).await?;
-            if !network.is_some_and(|n| n.meta.exists_in_ovn()) {
-                return Ok(Outcome::Waits(format!("waits for network {}", port.network_id)));
+            match networks::find(&mut conn, &port.network_id).await? {
+                Some(network) if network.meta.exists_in_ovn() => connected.push(network),
+                _ => return Ok(Outcome::Waits(format!("waits for network {}", port.network_id))),
             }
         }
         let ids: Vec<_> = wanted.iter().flat_map(|p| &p.fixed_ips).map(|ip| &ip.subnet_id).collect();
         let subnets = subnets::by_ids(&mut conn, &ids).await?;
         let chassis = chassis::list(&mut conn).await?;
         drop(conn);
-        let spec = logic::spec(&row.router, &wanted, &subnets, &chassis);
+        let spec = logic::spec(&row.router, &wanted, (&connected, &subnets), &chassis);
         Outcome::of(self.0.ensure_router(&spec).await)
     }
 }

@@ -1,6 +1,8 @@
 //! Decisions about routers.
 
-use drivers::network::{ChassisPriority, GatewaySpec, InterfaceSpec, Route as DriverRoute, RouterSpec};
+use drivers::network::{
+    AddressMode, Advertisement, ChassisPriority, GatewaySpec, InterfaceSpec, Route as DriverRoute, RouterSpec,
+};
 use ipnet::IpNet;
 use model::{
     Error, Result,
@@ -9,9 +11,10 @@ use model::{
 use store::network::{
     OWNER_ROUTER_GATEWAY, Route,
     chassis::Chassis,
+    networks::Network,
     ports::Port,
     routers::{NewGateway, NewRouter, Router},
-    subnets::Subnet,
+    subnets::{MODE_SLAAC, MODE_STATELESS, Subnet},
 };
 
 use super::wire::{Create, Gateway, Update};
@@ -22,6 +25,8 @@ use crate::{
 
 /// Neutron's `max_routes`.
 const ROUTES_MAX: usize = 30;
+/// The smallest MTU that IPv6 works with.
+const MTU_IPV6_MIN: u32 = 1280;
 /// Hosts that may hold a gateway: OVN's BFD between more costs more than a sixth host helps.
 const GATEWAY_CHASSIS_MAX: usize = 5;
 
@@ -101,7 +106,12 @@ fn expect_routes(routes: &[Route], connected: &[IpNet]) -> Result<()> {
 }
 
 /// What OVN is to hold: the router with all its ports that are not to go.
-pub fn spec(router: &Router, ports: &[Port], subnets: &[Subnet], chassis: &[Chassis]) -> RouterSpec {
+pub fn spec(
+    router: &Router,
+    ports: &[Port],
+    (networks, subnets): (&[Network], &[Subnet]),
+    chassis: &[Chassis],
+) -> RouterSpec {
     let subnet = |id: &model::id::SubnetId| subnets.iter().find(|s| s.id == *id);
     let addresses = |port: &Port| -> Vec<IpNet> {
         let address =
@@ -133,6 +143,7 @@ pub fn spec(router: &Router, ports: &[Port], subnets: &[Subnet], chassis: &[Chas
                 network_id: port.network_id.clone(),
                 mac: port.mac,
                 addresses: addresses(port),
+                advertisement: advertisement(port, networks, subnets),
             })
             .collect(),
         snat_cidrs,
@@ -143,6 +154,20 @@ pub fn spec(router: &Router, ports: &[Port], subnets: &[Subnet], chassis: &[Chas
             .map(|(destination, next_hop)| DriverRoute { destination, next_hop })
             .collect(),
     }
+}
+
+/// What the router tells guests of the port's network unasked: how to come to addresses, where an IPv6 subnet says so.
+fn advertisement(port: &Port, networks: &[Network], subnets: &[Subnet]) -> Option<Advertisement> {
+    let mtu = networks.iter().find(|n| n.id == port.network_id).and_then(|n| u32::try_from(n.mtu).ok());
+    let behind = |subnet: &&Subnet| port.fixed_ips.iter().any(|ip| ip.subnet_id == subnet.id);
+    let subnet = subnets.iter().filter(behind).find(|s| s.ipv6_ra_mode.is_some())?;
+    let mode = match subnet.ipv6_ra_mode.as_deref()? {
+        MODE_SLAAC => AddressMode::Slaac,
+        MODE_STATELESS => AddressMode::Stateless,
+        _ => AddressMode::Stateful,
+    };
+    let dns_server = subnet.dns_nameservers.iter().find_map(|server| server.parse().ok());
+    Some(Advertisement { mode, mtu: mtu.unwrap_or(MTU_IPV6_MIN), dns_server })
 }
 
 /// Hosts that may hold the router's gateway, best first. Which is best depends on the router, so that gateways are

@@ -68,6 +68,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let rule = security_groups::get_rule(&mut tx, id).await?.ok_or_else(|| security_groups::rule_not_found(id))?;
     authorize(cx, &rule)?;
+    collection::expect_revision(cx, rule.revision)?;
     security_groups::delete_rule(&mut tx, &rule).await?;
     tx.commit().await?;
     Ok(Reply::no_content())

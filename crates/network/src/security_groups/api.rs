@@ -77,6 +77,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let group = security_groups::lock(&mut tx, id).await?;
     authorize(cx, &group)?;
+    collection::expect_revision(cx, group.meta.revision)?;
     let input = collection::input::<Update>(cx, NAMES)?;
     let in_use = ports::has_group(&mut tx, &group.id).await?;
     security_groups::update(&mut tx, &logic::updated(&group, &input.body, in_use)?).await?;
@@ -91,6 +92,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let group = security_groups::lock(&mut tx, id).await?;
     authorize(cx, &group)?;
+    collection::expect_revision(cx, group.meta.revision)?;
     if group.name == DEFAULT_NAME && !cx.can("admin_only", &Target::none()) {
         return Err(Error::conflict(
             "SecurityGroupCannotRemoveDefault",

@@ -69,6 +69,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     let subnet = subnets::lock(&mut tx, id).await?;
     let target = logic::target(&subnet.project_id, &network);
     collection::authorize(cx, "get_subnet", &target, || subnets::not_found(id))?;
+    collection::expect_revision(cx, subnet.meta.revision)?;
     let input = collection::input::<Update>(cx, NAMES)?;
     collection::authorize_attributes(cx, "update_subnet", &input.attributes, &target)?;
     let after = logic::updated(&subnet, &input.body)?;
@@ -94,6 +95,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
     let subnet = subnets::get(&mut tx, id).await?.ok_or_else(not_found)?;
     let network = networks::get(&mut tx, &subnet.network_id).await?.ok_or_else(not_found)?;
     collection::authorize(cx, "get_subnet", &logic::target(&subnet.project_id, &network), not_found)?;
+    collection::expect_revision(cx, subnet.meta.revision)?;
     subnets::delete(&mut tx, &subnet.id).await?;
     tx.commit().await?;
     Ok(Reply::no_content())

@@ -54,6 +54,8 @@ impl Resource for Subnets {
             rows::set_realized(tx, Table::Subnets, row.id.as_str(), row.meta.revision).await?;
             if !row.meta.exists_in_ovn() {
                 ports::wake_in_subnet(tx, &row.id).await?;
+            } else if !row.meta.is_realized() {
+                ports::wake_with_dhcp_options(tx, &row.id).await?;
             }
             Ok(())
         })

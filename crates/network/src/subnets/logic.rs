@@ -13,7 +13,7 @@ use store::network::{
     Route,
     networks::Network,
     ports::Port,
-    subnets::{NewSubnet, Pool, Subnet},
+    subnets::{MODE_SLAAC, MODE_STATEFUL, MODE_STATELESS, NewSubnet, Pool, Subnet},
 };
 use web::Target;
 
@@ -64,10 +64,15 @@ pub fn new_subnet(create: &Create, network: &Network, project: &ProjectId) -> Re
         enable_dhcp: create.enable_dhcp.unwrap_or(true),
         dns_nameservers: create.dns_nameservers.clone().unwrap_or_default(),
         host_routes: create.host_routes.clone().unwrap_or_default(),
+        ipv6_ra_mode: create.ipv6_ra_mode.clone(),
+        ipv6_address_mode: create.ipv6_address_mode.clone(),
+        service_types: create.service_types.clone().unwrap_or_default(),
         ..base
     };
+    ipv6_modes(&new)?;
     dns_servers(&new.dns_nameservers)?;
     host_routes(&new.host_routes)?;
+    service_types(&new.service_types)?;
     Ok(new)
 }
 
@@ -96,11 +101,58 @@ fn expect_version(create: &Create, cidr: IpNet) -> Result<()> {
         Some(given) if given != version => {
             Err(invalid(format!("The address family of cidr '{cidr}' is not that of ip_version {given}")))
         }
-        Some(6) => Err(invalid("IPv6 subnets are not supported by this cloud yet; ip_version must be 4")),
-        Some(_) if create.ipv6_ra_mode.is_some() || create.ipv6_address_mode.is_some() => {
+        Some(4) if create.ipv6_ra_mode.is_some() || create.ipv6_address_mode.is_some() => {
             Err(invalid("ipv6_ra_mode and ipv6_address_mode must be unset for IPv4"))
         }
         Some(_) => Ok(()),
+    }
+}
+
+/// Modes of IPv6: both the same where both are given, only with DHCP on, and guests' own addresses only in ranges of
+/// 64 bits.
+fn ipv6_modes(new: &NewSubnet) -> Result<()> {
+    let modes = [("ipv6_ra_mode", &new.ipv6_ra_mode), ("ipv6_address_mode", &new.ipv6_address_mode)];
+    let given: Vec<(&str, &str)> = modes.iter().filter_map(|(name, mode)| Some((*name, mode.as_deref()?))).collect();
+    for (name, mode) in &given {
+        if ![MODE_SLAAC, MODE_STATEFUL, MODE_STATELESS].contains(mode) {
+            return Err(Error::bad_request(
+                "HTTPBadRequest",
+                format!(
+                    "Invalid input for {name}. Reason: '{mode}' is not in ['dhcpv6-stateful', 'dhcpv6-stateless', 'slaac']."
+                ),
+            ));
+        }
+    }
+    if !given.is_empty() && !new.enable_dhcp {
+        return Err(invalid("ipv6_ra_mode or ipv6_address_mode cannot be set when enable_dhcp is set to False"));
+    }
+    if let [(_, ra), (_, address)] = given.as_slice()
+        && ra != address
+    {
+        return Err(invalid(format!(
+            "ipv6_ra_mode set to '{ra}' with ipv6_address_mode set to '{address}' is not valid. If both attributes are \
+             set, they must be the same value"
+        )));
+    }
+    let automatic = given.iter().find(|(_, mode)| *mode != MODE_STATEFUL);
+    match automatic {
+        Some((_, mode)) if new.cidr.prefix_len() != 64 => Err(invalid(format!(
+            "Invalid CIDR {} for IPv6 address mode {mode}. OpenStack uses the EUI-64 address format, which requires the \
+             prefix to be /64",
+            new.cidr
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Beginnings of `device_owner`, as Neutron has them.
+fn service_types(given: &[String]) -> Result<()> {
+    match given.iter().find(|kind| !(kind.starts_with("network:") || kind.starts_with("compute:"))) {
+        Some(kind) => Err(Error::bad_request(
+            "InvalidSubnetServiceType",
+            format!("Subnet service type {kind} does not correspond to a valid device owner."),
+        )),
+        None => Ok(()),
     }
 }
 
@@ -110,7 +162,7 @@ fn gateway(text: &str, cidr: IpNet) -> Result<IpAddr> {
         return Err(invalid(format!("gateway_ip {ip} has another address family than the subnet")));
     }
     let narrow = cidr.max_prefix_len() - cidr.prefix_len() < 2;
-    if cidr.contains(&ip) && !narrow && (ip == cidr.network() || (ip.is_ipv4() && ip == cidr.broadcast())) {
+    if cidr.contains(&ip) && !narrow && ip.is_ipv4() && (ip == cidr.network() || ip == cidr.broadcast()) {
         return Err(invalid("Gateway is not valid on subnet"));
     }
     Ok(ip)
@@ -222,12 +274,19 @@ pub fn updated(subnet: &Subnet, update: &Update) -> Result<Subnet> {
         host_routes(routes)?;
         after.host_routes.clone_from(routes);
     }
+    if let Some(kinds) = &update.service_types {
+        service_types(kinds)?;
+        after.service_types.clone_from(kinds);
+    }
+    if !after.enable_dhcp && (after.ipv6_ra_mode.is_some() || after.ipv6_address_mode.is_some()) {
+        return Err(invalid("DHCP can't be disabled while ipv6_ra_mode or ipv6_address_mode is set"));
+    }
     Ok(after)
 }
 
 /// What OVN is to answer DHCP requests with; none where the subnet has no DHCP.
 pub fn spec(subnet: &Subnet, network: &Network, metadata: Option<&Port>) -> Option<SubnetSpec> {
-    if !subnet.enable_dhcp {
+    if !subnet.answers_dhcp() {
         return None;
     }
     let metadata_ip =
@@ -248,6 +307,7 @@ pub fn spec(subnet: &Subnet, network: &Network, metadata: Option<&Port>) -> Opti
         host_routes: subnet.host_routes.iter().filter_map(route).collect(),
         mtu: u32::try_from(network.mtu).unwrap_or(1500),
         lease: LEASE,
+        stateless: subnet.ipv6_address_mode.as_deref() == Some(MODE_STATELESS),
     })
 }
 

@@ -75,6 +75,7 @@ pub struct Create {
     pub host_routes: Option<Vec<Route>>,
     pub ipv6_ra_mode: Option<String>,
     pub ipv6_address_mode: Option<String>,
+    pub service_types: Option<Vec<String>>,
     pub project_id: Option<String>,
     pub tenant_id: Option<String>,
 }
@@ -104,6 +105,7 @@ pub struct Update {
     pub enable_dhcp: Option<bool>,
     pub dns_nameservers: Option<Vec<String>>,
     pub host_routes: Option<Vec<Route>>,
+    pub service_types: Option<Vec<String>>,
 }
 
 /// A subnet as the API shows it.
@@ -121,6 +123,7 @@ pub fn shape(subnet: &Subnet) -> Shape {
     shape.insert("host_routes".into(), json!(subnet.host_routes));
     shape.insert("ipv6_ra_mode".into(), subnet.ipv6_ra_mode.as_deref().into());
     shape.insert("ipv6_address_mode".into(), subnet.ipv6_address_mode.as_deref().into());
+    shape.insert("service_types".into(), subnet.service_types.as_slice().into());
     shape.insert("subnetpool_id".into(), Value::Null);
     shape
 }

@@ -228,7 +228,7 @@ impl harness::World for Everything {
             floating_ips::delete(&mut tx, &"floating-ip".into()).await?;
             ports::delete(&mut tx, &"port".into()).await?;
             for port in routers::interfaces(&mut tx, &"router".into()).await? {
-                routers::remove_interface(&mut tx, &"router".into(), &port).await?;
+                routers::remove_interface(&mut tx, &"router".into(), &port, None).await?;
             }
             routers::delete(&mut tx, &"router".into()).await?;
             networks::delete(&mut tx, &"network".into()).await?;

@@ -3,6 +3,7 @@
 
 mod floating_ips;
 mod flows;
+mod ipv6;
 mod networks;
 mod ports;
 mod quotas;

@@ -36,7 +36,20 @@ async fn what_a_subnet_may_not_be() {
         for (body, status, code) in [
             (json!({"cidr": "10.0.0.128/25", "ip_version": 4}), 400, "InvalidInput"),
             (json!({"cidr": "10.1.0.0/24", "ip_version": 6}), 400, "InvalidInput"),
-            (json!({"cidr": "2001:db8::/64", "ip_version": 6}), 400, "InvalidInput"),
+            (json!({"cidr": "2001:db8::/64", "ip_version": 6, "ipv6_ra_mode": "magic"}), 400, "HTTPBadRequest"),
+            (json!({"cidr": "2001:db8::/80", "ip_version": 6, "ipv6_address_mode": "slaac"}), 400, "InvalidInput"),
+            (
+                json!({"cidr": "2001:db8::/64", "ip_version": 6, "ipv6_ra_mode": "slaac", "ipv6_address_mode": "dhcpv6-stateful"}),
+                400,
+                "InvalidInput",
+            ),
+            (
+                json!({"cidr": "2001:db8::/64", "ip_version": 6, "ipv6_ra_mode": "slaac", "enable_dhcp": false}),
+                400,
+                "InvalidInput",
+            ),
+            (json!({"cidr": "10.1.0.0/24", "ip_version": 4, "ipv6_ra_mode": "slaac"}), 400, "InvalidInput"),
+            (json!({"cidr": "10.1.0.0/24", "ip_version": 4, "service_types": ["x"]}), 400, "InvalidSubnetServiceType"),
             (json!({"ip_version": 4}), 400, "BadRequest"),
             (json!({"cidr": "10.1.0.0/24"}), 400, "HTTPBadRequest"),
             (json!({"cidr": "nonsense", "ip_version": 4}), 400, "HTTPBadRequest"),

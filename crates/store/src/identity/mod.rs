@@ -8,6 +8,7 @@
 //! | [`roles`] | `roles`, `role_implications` |
 //! | [`assignments`] | `role_assignments` |
 //! | [`catalog`] | `regions`, `catalog_services`, `catalog_endpoints` |
+//! | [`logins`] | `user_passwords`, `login_failures` |
 //! | [`tokens`] | `fernet_keys`, `token_revocations`, `identity_revision` |
 //!
 //! Invariants: every write transaction ends with [`tokens::next_revision`], which is how caches of validated tokens
@@ -16,6 +17,7 @@
 pub mod assignments;
 pub mod catalog;
 pub mod domains;
+pub mod logins;
 pub mod projects;
 pub mod roles;
 pub mod tokens;

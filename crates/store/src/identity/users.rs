@@ -33,8 +33,32 @@ pub struct User {
     pub generation: i64,
     /// The client's own attributes, `description` and `email` among them.
     pub extra: Extra,
+    /// What secures its login.
+    pub security: Security,
     /// When it was made.
     pub created_at: Timestamp,
+}
+
+/// What secures a user's login.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Security {
+    /// Keystone's resource options: `lock_password` and the like.
+    pub options: Extra,
+    /// When the password was set.
+    pub password_at: Option<Timestamp>,
+    /// When it expires.
+    pub password_expires_at: Option<Timestamp>,
+    /// Whether the user chose it, and not an administrator.
+    pub password_by_self: bool,
+    /// The last login, where the cloud counts idle days.
+    pub active_at: Option<Timestamp>,
+}
+
+impl Security {
+    /// Whether an option is on.
+    pub fn has(&self, option: &str) -> bool {
+        self.options.get(option) == Some(&serde_json::Value::Bool(true))
+    }
 }
 
 impl fmt::Debug for User {
@@ -60,6 +84,13 @@ fn from_row(row: &Row) -> Result<User> {
         password_hash: row.opt_text("password_hash")?,
         generation: row.int("generation")?,
         extra: row.json("extra")?,
+        security: Security {
+            options: row.json("options")?,
+            password_at: row.opt_time("password_at")?,
+            password_expires_at: row.opt_time("password_expires_at")?,
+            password_by_self: row.flag("password_by_self")?,
+            active_at: row.opt_time("active_at")?,
+        },
         created_at: row.time("created_at")?,
     })
 }
@@ -94,7 +125,8 @@ pub async fn get_by_name(conn: &mut Conn, domain: &DomainId, name: &str) -> Resu
 pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
     query(
         "insert into users (id, domain_id, name, enabled, default_project_id, password_hash, generation, extra, \
-         created_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+         created_at, options, password_at, password_expires_at, password_by_self, active_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(user.id.as_str())
     .bind(user.domain_id.as_str())
@@ -105,6 +137,11 @@ pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
     .bind(user.generation)
     .bind(json_text(&user.extra))
     .bind(user.created_at.0)
+    .bind(json_text(&user.security.options))
+    .bind(user.security.password_at.map(|t| t.0))
+    .bind(user.security.password_expires_at.map(|t| t.0))
+    .bind(i64::from(user.security.password_by_self))
+    .bind(user.security.active_at.map(|t| t.0))
     .execute(&mut **tx)
     .await?;
     events::created(tx, events::USER, &user.id);
@@ -115,7 +152,8 @@ pub async fn insert(tx: &mut Tx, user: &User) -> Result<()> {
 pub async fn update(tx: &mut Tx, user: &User) -> Result<()> {
     query(
         "update users set name = $2, enabled = $3, default_project_id = $4, password_hash = $5, generation = $6, \
-         extra = $7 where id = $1",
+         extra = $7, options = $8, password_at = $9, password_expires_at = $10, password_by_self = $11, \
+         active_at = $12 where id = $1",
     )
     .bind(user.id.as_str())
     .bind(user.name.as_str())
@@ -124,6 +162,11 @@ pub async fn update(tx: &mut Tx, user: &User) -> Result<()> {
     .bind(user.password_hash.as_deref())
     .bind(user.generation)
     .bind(json_text(&user.extra))
+    .bind(json_text(&user.security.options))
+    .bind(user.security.password_at.map(|t| t.0))
+    .bind(user.security.password_expires_at.map(|t| t.0))
+    .bind(i64::from(user.security.password_by_self))
+    .bind(user.security.active_at.map(|t| t.0))
     .execute(&mut **tx)
     .await?;
     events::updated(tx, events::USER, &user.id);

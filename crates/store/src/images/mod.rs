@@ -11,6 +11,7 @@
 pub mod deliveries;
 mod list;
 mod members;
+pub mod metadefs;
 pub(crate) mod row;
 
 use model::{

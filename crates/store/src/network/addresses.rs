@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use model::{
     Error,
-    addr::{from_number, to_number},
+    addr::{Mac, from_number, to_number},
     id::{PortId, SubnetId},
 };
 
@@ -68,10 +68,15 @@ pub(super) async fn choose(
     tx: &mut Tx,
     network: &Network,
     requested: Option<&[RequestedIp]>,
-    device_owner: &str,
+    (device_owner, mac): (&str, Mac),
 ) -> Result<Vec<FixedIp>, Error> {
-    let subnets = subnets::of_network(tx, &network.id).await?;
-    let Some(requested) = requested else { return automatic(tx, network, &subnets).await };
+    let mut subnets = subnets::of_network(tx, &network.id).await?;
+    if device_owner == OWNER_FLOATING_IP {
+        subnets.retain(|subnet| subnet.cidr.addr().is_ipv4());
+    }
+    let Some(requested) = requested else {
+        return automatic(tx, network, &subnets, (device_owner, mac)).await;
+    };
     if requested.len() > IPS_PER_PORT_MAX {
         return Err(Error::bad_request(
             "InvalidInput",
@@ -83,7 +88,9 @@ pub(super) async fn choose(
     let certain = requested.iter().filter(|r| r.ip.is_some());
     for request in certain.chain(requested.iter().filter(|r| r.ip.is_none())) {
         let subnet = subnet_for(network, &subnets, request, device_owner)?;
-        let ip = match request.ip {
+        let own = of_mac(subnet, device_owner, mac);
+        let ip = match request.ip.or(own) {
+            Some(ip) if own.is_some_and(|own| own != ip) => return Err(made_by_guest(ip, subnet)),
             Some(ip) if chosen.iter().any(|c| c.ip == ip) || is_taken(tx, subnet, ip).await? => {
                 return Err(already_allocated(ip, subnet));
             }
@@ -92,15 +99,49 @@ pub(super) async fn choose(
         };
         chosen.push(FixedIp { subnet_id: subnet.id.clone(), ip });
     }
+    if !requested.is_empty() {
+        chosen.extend(implied(&subnets, device_owner, mac, &chosen));
+    }
     Ok(chosen)
 }
 
-/// One address of each IP version, from the first subnet that has one left.
-async fn automatic(tx: &mut Tx, network: &Network, subnets: &[Subnet]) -> Result<Vec<FixedIp>, Error> {
+/// The addresses that a guest makes itself, whether anybody asks for them or not, in the subnets it has none in yet.
+fn implied(subnets: &[Subnet], device_owner: &str, mac: Mac, chosen: &[FixedIp]) -> Vec<FixedIp> {
+    let fresh = subnets.iter().filter(|s| chosen.iter().all(|c| c.subnet_id != s.id));
+    fresh.filter_map(|s| Some(FixedIp { subnet_id: s.id.clone(), ip: of_mac(s, device_owner, mac)? })).collect()
+}
+
+/// The address that a guest of this MAC has in the subnet, if guests make theirs there. The service's own ports don't.
+pub(super) fn of_mac(subnet: &Subnet, device_owner: &str, mac: Mac) -> Option<IpAddr> {
+    match subnet.cidr {
+        IpNet::V6(cidr) if subnet.is_automatic() && !is_own(device_owner) => Some(mac.eui64(cidr.network()).into()),
+        _ => None,
+    }
+}
+
+fn made_by_guest(ip: IpAddr, subnet: &Subnet) -> Error {
+    Error::bad_request(
+        "InvalidInput",
+        format!(
+            "Invalid input for operation: IPv6 address {ip} can not be directly assigned to a port on subnet {} since \
+             the subnet is configured for automatic addresses.",
+            subnet.id
+        ),
+    )
+}
+
+/// One address of each IP version, from the first subnet that has one left, and those that the guest makes itself.
+async fn automatic(
+    tx: &mut Tx,
+    network: &Network,
+    subnets: &[Subnet],
+    (device_owner, mac): (&str, Mac),
+) -> Result<Vec<FixedIp>, Error> {
     let mut chosen = Vec::new();
+    let served = |s: &&Subnet| s.serves(device_owner) && of_mac(s, device_owner, mac).is_none();
     for version in [4, 6] {
         let (mut found, mut any) = (None, false);
-        for subnet in subnets.iter().filter(|s| s.ip_version() == version) {
+        for subnet in subnets.iter().filter(|s| s.ip_version() == version).filter(served) {
             any = true;
             found = next_free(tx, subnet, &[]).await?.map(|ip| FixedIp { subnet_id: subnet.id.clone(), ip });
             if found.is_some() {
@@ -113,6 +154,7 @@ async fn automatic(tx: &mut Tx, network: &Network, subnets: &[Subnet]) -> Result
             None => {}
         }
     }
+    chosen.extend(implied(subnets, device_owner, mac, &chosen));
     Ok(chosen)
 }
 
@@ -180,6 +222,8 @@ async fn next_free(tx: &mut Tx, subnet: &Subnet, chosen: &[FixedIp]) -> Result<O
             .await?;
     for row in &rows {
         let (first, last, next) = (row.int("first_host")?, row.int("last_host")?, row.int("next_host")?);
+        // An IPv6 pool that ends beyond 2^63 wraps: nobody comes to the end of its first half.
+        let last = if last < first { i64::MAX } else { last };
         let mut from = next;
         let mut wrapped = false;
         loop {
@@ -273,6 +317,19 @@ pub(super) async fn add(tx: &mut Tx, port: &Port, subnet: &Subnet) -> Result<(),
     Ok(insert(tx, &port.id, &all).await?)
 }
 
+/// Adds one address to a port, after those that it has.
+pub(super) async fn append(tx: &mut Tx, port: &Port, subnet: &Subnet, ip: IpAddr) -> Result<()> {
+    query("insert into port_ips (subnet_id, host, port_id, ip, position) values ($1, $2, $3, $4, $5)")
+        .bind(subnet.id.as_str())
+        .bind(host_of(subnet.cidr, ip))
+        .bind(port.id.as_str())
+        .bind(ip.to_string())
+        .bind(i64::try_from(port.fixed_ips.len()).unwrap_or(i64::MAX))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Takes all addresses from a port.
 pub(super) async fn release_all(tx: &mut Tx, port: &PortId) -> Result<()> {
     query("delete from port_ips where port_id = $1").bind(port.as_str()).execute(&mut **tx).await?;
@@ -289,14 +346,17 @@ pub(super) async fn release_in(tx: &mut Tx, port: &PortId, subnet: &SubnetId) ->
     Ok(())
 }
 
-/// An address of the subnet that someone uses, the metadata service apart.
-pub(super) async fn first_in_use(conn: &mut Conn, subnet: &SubnetId) -> Result<Option<(String, String)>> {
+/// An address of the subnet that someone uses, the metadata service and guests that make theirs themselves apart.
+pub(super) async fn first_in_use(conn: &mut Conn, subnet: &Subnet) -> Result<Option<(String, String)>> {
     let row = query(
         "select i.ip, i.port_id from port_ips i join ports p on p.id = i.port_id \
-         where i.subnet_id = $1 and p.device_owner <> $2 limit 1",
+         where i.subnet_id = $1 and p.device_owner <> $2 and ($3 = 0 or p.device_owner in ($4, $5)) limit 1",
     )
-    .bind(subnet.as_str())
+    .bind(subnet.id.as_str())
     .bind(OWNER_METADATA)
+    .bind(i64::from(subnet.is_automatic()))
+    .bind(OWNER_ROUTER_INTERFACE)
+    .bind(OWNER_ROUTER_GATEWAY)
     .fetch_optional(conn)
     .await?;
     row.map(|row| Ok((row.text("ip")?, row.text("port_id")?))).transpose()

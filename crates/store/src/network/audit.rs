@@ -97,7 +97,11 @@ pub struct Held {
 pub async fn held(conn: &mut Conn) -> Result<Vec<Held>> {
     let selects: [(Table, &'static str); 6] = [
         (Table::Networks, "select id, realized_revision, deleted_at, 0 as of_router from networks"),
-        (Table::Subnets, "select id, realized_revision, deleted_at, 0 as of_router from subnets where enable_dhcp = 1"),
+        (
+            Table::Subnets,
+            "select id, realized_revision, deleted_at, 0 as of_router from subnets \
+             where enable_dhcp = 1 and (ip_version = 4 or ipv6_address_mode in ('dhcpv6-stateful', 'dhcpv6-stateless'))",
+        ),
         (
             Table::Ports,
             "select id, realized_revision, deleted_at, case when device_owner in ('network:router_interface', \

@@ -4,7 +4,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use model::{
     Error,
-    id::{NetworkId, PortId, ProjectId, RouterId},
+    id::{NetworkId, PortId, ProjectId, RouterId, SubnetId},
 };
 use sqlx::AssertSqlSafe;
 
@@ -323,8 +323,17 @@ pub async fn add_subnet(tx: &mut Tx, id: &RouterId, subnet: &Subnet) -> Result<P
     let router = lock(tx, id).await?;
     let gateway = subnet.gateway_ip.ok_or_else(|| bad_router("Subnet for router interface must have a gateway IP"))?;
     expect_no_overlap(tx, &router, subnet).await?;
+    let wanted = RequestedIp { subnet_id: Some(subnet.id.clone()), ip: Some(gateway) };
+    if let Some(port) = ipv6_interface(tx, id, subnet).await? {
+        // As in Neutron all IPv6 subnets of a network are behind one port: it sends one advertisement for all.
+        let kept = port.fixed_ips.iter().map(|ip| RequestedIp::address(ip.ip));
+        let all: Vec<RequestedIp> = kept.chain([wanted]).collect();
+        ports::set_addresses(tx, &port, &all).await?;
+        rows::touch(tx, Table::Routers, id.as_str()).await?;
+        return ports::get(tx, &port.id).await?.ok_or_else(|| ports::not_found(&port.id));
+    }
     let new = NewPort {
-        fixed_ips: Some(vec![RequestedIp { subnet_id: Some(subnet.id.clone()), ip: Some(gateway) }]),
+        fixed_ips: Some(vec![wanted]),
         device_id: id.as_str().to_owned(),
         device_owner: OWNER_ROUTER_INTERFACE.to_owned(),
         ..NewPort::new(&router.project_id, &subnet.network_id)
@@ -332,6 +341,16 @@ pub async fn add_subnet(tx: &mut Tx, id: &RouterId, subnet: &Subnet) -> Result<P
     let port = ports::create(tx, &new).await?;
     rows::touch(tx, Table::Routers, id.as_str()).await?;
     Ok(port)
+}
+
+/// The router's port on the network that has IPv6 addresses, where the subnet is an IPv6 one.
+async fn ipv6_interface(conn: &mut Conn, id: &RouterId, subnet: &Subnet) -> Result<Option<Port>> {
+    if subnet.cidr.addr().is_ipv4() {
+        return Ok(None);
+    }
+    let on_network =
+        |port: &Port| port.network_id == subnet.network_id && port.fixed_ips.iter().any(|ip| ip.ip.is_ipv6());
+    Ok(interfaces(conn, id).await?.into_iter().find(on_network))
 }
 
 /// Connects a port that nothing uses yet.
@@ -388,13 +407,15 @@ async fn expect_no_overlap(tx: &mut Tx, router: &Router, subnet: &Subnet) -> Res
     Ok(())
 }
 
-/// Disconnects and deletes an interface of a router.
+/// Disconnects a router from one of several subnets behind the same port, or from the whole port, which is deleted.
 ///
 /// # Errors
 /// `RouterInterfaceInUseByFloatingIP`, `RouterInterfaceInUseByRoute`.
-pub async fn remove_interface(tx: &mut Tx, id: &RouterId, port: &Port) -> Result<(), Error> {
+pub async fn remove_interface(tx: &mut Tx, id: &RouterId, port: &Port, subnet: Option<&SubnetId>) -> Result<(), Error> {
     let router = lock(tx, id).await?;
-    for ip in &port.fixed_ips {
+    let (going, kept): (Vec<&ports::FixedIp>, Vec<_>) =
+        port.fixed_ips.iter().partition(|ip| subnet.is_none_or(|subnet| ip.subnet_id == *subnet));
+    for ip in going {
         if floating_ips::through(tx, id, &ip.subnet_id).await? {
             return Err(Error::conflict(
                 "RouterInterfaceInUseByFloatingIP",
@@ -418,7 +439,12 @@ pub async fn remove_interface(tx: &mut Tx, id: &RouterId, port: &Port) -> Result
             ));
         }
     }
-    ports::delete(tx, &port.id).await?;
+    if kept.is_empty() {
+        ports::delete(tx, &port.id).await?;
+    } else {
+        let kept: Vec<RequestedIp> = kept.iter().map(|ip| RequestedIp::address(ip.ip)).collect();
+        ports::set_addresses(tx, port, &kept).await?;
+    }
     Ok(rows::touch(tx, Table::Routers, id.as_str()).await?)
 }
 

@@ -11,7 +11,8 @@ use model::{
 use sqlx::AssertSqlSafe;
 
 use super::{
-    Meta, OWNER_METADATA, OWNER_ROUTER_GATEWAY, Route, Viewer, address, addresses, charge, column, json, networks,
+    Meta, OWNER_METADATA, OWNER_ROUTER_GATEWAY, OWNER_ROUTER_INTERFACE, Route, Viewer, address, addresses, charge,
+    column, json, networks,
     networks::Network,
     opt_address, ports, release,
     rows::{self, Table},
@@ -25,6 +26,13 @@ use crate::{
 
 /// The kind of its flow, and the step that a new one starts with.
 pub const FLOW: (&str, &str) = ("subnet", "realize");
+
+/// Guests make their addresses themselves, from what routers advertise.
+pub const MODE_SLAAC: &str = "slaac";
+/// Guests ask for their addresses.
+pub const MODE_STATEFUL: &str = "dhcpv6-stateful";
+/// Guests make their addresses themselves and ask for the rest.
+pub const MODE_STATELESS: &str = "dhcpv6-stateless";
 
 /// A range of addresses, both ends included.
 pub type Pool = (IpAddr, IpAddr);
@@ -56,6 +64,8 @@ pub struct Subnet {
     pub ipv6_ra_mode: Option<String>,
     /// How IPv6 guests get addresses.
     pub ipv6_address_mode: Option<String>,
+    /// The device owners whose ports may have addresses here unasked; none is all.
+    pub service_types: Vec<String>,
     /// Where addresses come from when nobody asks for a certain one.
     pub pools: Vec<Pool>,
     /// What all tables have.
@@ -79,6 +89,7 @@ impl Subnet {
             host_routes: row.json("host_routes")?,
             ipv6_ra_mode: row.opt_text("ipv6_ra_mode")?,
             ipv6_address_mode: row.opt_text("ipv6_address_mode")?,
+            service_types: row.json("service_types")?,
             pools: Vec::new(),
             meta: Meta::from_row(row)?,
             tags: Vec::new(),
@@ -88,6 +99,25 @@ impl Subnet {
     /// 4 or 6.
     pub fn ip_version(&self) -> i64 {
         version(self.cidr)
+    }
+
+    /// Whether guests make their addresses here themselves, of their MAC.
+    pub fn is_automatic(&self) -> bool {
+        [&self.ipv6_address_mode, &self.ipv6_ra_mode]
+            .into_iter()
+            .flatten()
+            .any(|mode| [MODE_SLAAC, MODE_STATELESS].contains(&mode.as_str()))
+    }
+
+    /// Whether guests have anything to ask DHCP for.
+    pub fn answers_dhcp(&self) -> bool {
+        let mode = self.ipv6_address_mode.as_deref();
+        self.enable_dhcp && (self.cidr.addr().is_ipv4() || [Some(MODE_STATEFUL), Some(MODE_STATELESS)].contains(&mode))
+    }
+
+    /// Whether ports of this owner get addresses here without asking for them.
+    pub(super) fn serves(&self, device_owner: &str) -> bool {
+        self.service_types.is_empty() || self.service_types.iter().any(|kind| device_owner.starts_with(kind.as_str()))
     }
 }
 
@@ -124,6 +154,8 @@ pub struct NewSubnet {
     pub ipv6_ra_mode: Option<String>,
     /// How IPv6 guests get addresses.
     pub ipv6_address_mode: Option<String>,
+    /// The device owners whose ports may have addresses here unasked; none is all.
+    pub service_types: Vec<String>,
 }
 
 impl NewSubnet {
@@ -143,6 +175,7 @@ impl NewSubnet {
             host_routes: Vec::new(),
             ipv6_ra_mode: None,
             ipv6_address_mode: None,
+            service_types: Vec::new(),
         }
     }
 }
@@ -171,11 +204,26 @@ pub async fn create(tx: &mut Tx, new: &NewSubnet) -> Result<Subnet, Error> {
             ));
         }
     }
+    insert(tx, new).await?;
+    let pools = new.pools.clone().unwrap_or_else(|| default_pools(new.cidr, new.gateway_ip));
+    set_pools(tx, &new.id, new.cidr, &pools).await?;
+    flows::insert(tx, &new.id, FLOW.0, FLOW.1, None).await?;
+    rows::touch(tx, Table::Networks, network.id.as_str()).await?;
+    let subnet = get(tx, &new.id).await?.ok_or_else(|| not_found(&new.id))?;
+    ensure_metadata_address(tx, &network, &subnet).await?;
+    if subnet.is_automatic() {
+        ports::add_automatic(tx, &subnet).await?;
+    }
+    Ok(subnet)
+}
+
+async fn insert(tx: &mut Tx, new: &NewSubnet) -> Result<()> {
     let meta = Meta::new(tx.now());
     query(
         "insert into subnets (id, network_id, project_id, name, description, ip_version, cidr, gateway_ip, enable_dhcp, \
-         dns_nameservers, host_routes, ipv6_ra_mode, ipv6_address_mode, revision, realized_revision, created_at, \
-         updated_at) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $16)",
+         dns_nameservers, host_routes, ipv6_ra_mode, ipv6_address_mode, service_types, revision, realized_revision, \
+         created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)",
     )
     .bind(new.id.as_str())
     .bind(new.network_id.as_str())
@@ -190,30 +238,25 @@ pub async fn create(tx: &mut Tx, new: &NewSubnet) -> Result<Subnet, Error> {
     .bind(json(&new.host_routes))
     .bind(new.ipv6_ra_mode.as_deref())
     .bind(new.ipv6_address_mode.as_deref())
+    .bind(json(&new.service_types))
     .bind(meta.revision)
     .bind(meta.realized_revision)
     .bind(meta.created_at.0)
     .execute(&mut **tx)
-    .await
-    .map_err(crate::Error::from)?;
-    let pools = new.pools.clone().unwrap_or_else(|| default_pools(new.cidr, new.gateway_ip));
-    set_pools(tx, &new.id, new.cidr, &pools).await?;
+    .await?;
     events::created(tx, events::SUBNET, &new.id);
-    flows::insert(tx, &new.id, FLOW.0, FLOW.1, None).await?;
-    rows::touch(tx, Table::Networks, network.id.as_str()).await?;
-    let subnet = get(tx, &new.id).await?.ok_or_else(|| not_found(&new.id))?;
-    ensure_metadata_address(tx, &network, &subnet).await?;
-    Ok(subnet)
+    Ok(())
 }
 
-/// The metadata service of a network has one address in each IPv4 subnet with DHCP, and none in others.
+/// The metadata service of a network has one address in each IPv4 subnet with DHCP, and none in others: in IPv6 it has
+/// the same link-local one everywhere.
 async fn ensure_metadata_address(tx: &mut Tx, network: &Network, subnet: &Subnet) -> Result<(), Error> {
     let wanted = subnet.enable_dhcp && subnet.cidr.addr().is_ipv4();
     let port = ports::metadata_of(tx, &network.id).await?;
     match (port, wanted) {
-        (None, true) => {
+        (None, _) if subnet.enable_dhcp => {
             let new = ports::NewPort {
-                fixed_ips: Some(vec![super::RequestedIp::in_subnet(&subnet.id)]),
+                fixed_ips: Some(wanted.then(|| super::RequestedIp::in_subnet(&subnet.id)).into_iter().collect()),
                 device_owner: OWNER_METADATA.to_owned(),
                 device_id: format!("ovnmeta-{}", network.id),
                 ..ports::NewPort::new(&network.project_id, &network.id)
@@ -335,7 +378,7 @@ async fn complete(conn: &mut Conn, rows: &[Row]) -> Result<Vec<Subnet>> {
 pub async fn update(tx: &mut Tx, network: &Network, before: &Subnet, subnet: &Subnet) -> Result<(), Error> {
     query(
         "update subnets set name = $2, description = $3, gateway_ip = $4, enable_dhcp = $5, dns_nameservers = $6, \
-         host_routes = $7, revision = revision + 1, updated_at = $8 where id = $1",
+         host_routes = $7, service_types = $8, revision = revision + 1, updated_at = $9 where id = $1",
     )
     .bind(subnet.id.as_str())
     .bind(subnet.name.as_str())
@@ -344,6 +387,7 @@ pub async fn update(tx: &mut Tx, network: &Network, before: &Subnet, subnet: &Su
     .bind(i64::from(subnet.enable_dhcp))
     .bind(json(&subnet.dns_nameservers))
     .bind(json(&subnet.host_routes))
+    .bind(json(&subnet.service_types))
     .bind(tx.now().0)
     .execute(&mut **tx)
     .await
@@ -355,7 +399,8 @@ pub async fn update(tx: &mut Tx, network: &Network, before: &Subnet, subnet: &Su
         ensure_metadata_address(tx, network, subnet).await?;
         ports::wake_in_subnet(tx, &subnet.id).await?;
     }
-    if subnet.gateway_ip != before.gateway_ip {
+    let advertised = subnet.cidr.addr().is_ipv6() && subnet.dns_nameservers != before.dns_nameservers;
+    if subnet.gateway_ip != before.gateway_ip || advertised {
         wake_routers(tx, subnet).await?;
     }
     events::updated(tx, events::SUBNET, &subnet.id);
@@ -363,14 +408,15 @@ pub async fn update(tx: &mut Tx, network: &Network, before: &Subnet, subnet: &Su
     Ok(())
 }
 
-/// Routers whose gateway is in the subnet leave through its gateway.
+/// Routers leave through the gateway of their own gateway's subnet, and advertise what others hold.
 async fn wake_routers(tx: &mut Tx, subnet: &Subnet) -> Result<()> {
     let rows = query(
         "select p.device_id as id from port_ips i join ports p on p.id = i.port_id \
-         where i.subnet_id = $1 and p.device_owner = $2",
+         where i.subnet_id = $1 and p.device_owner in ($2, $3)",
     )
     .bind(subnet.id.as_str())
     .bind(OWNER_ROUTER_GATEWAY)
+    .bind(OWNER_ROUTER_INTERFACE)
     .fetch_all(&mut **tx)
     .await?;
     let ids: Vec<String> = rows.iter().map(|row| row.text("id")).collect::<Result<_>>()?;
@@ -386,7 +432,7 @@ pub async fn delete(tx: &mut Tx, id: &SubnetId) -> Result<(), Error> {
     let subnet = get(tx, id).await?.ok_or_else(|| not_found(id))?;
     networks::lock(tx, &subnet.network_id).await?;
     let subnet = lock(tx, id).await?;
-    if let Some((ip, port)) = addresses::first_in_use(tx, id).await? {
+    if let Some((ip, port)) = addresses::first_in_use(tx, &subnet).await? {
         return Err(Error::conflict(
             "SubnetInUse",
             format!(
@@ -394,6 +440,9 @@ pub async fn delete(tx: &mut Tx, id: &SubnetId) -> Result<(), Error> {
                  ({ip} on port {port})."
             ),
         ));
+    }
+    if subnet.is_automatic() {
+        ports::remove_automatic(tx, &subnet).await?;
     }
     remove(tx, &subnet).await?;
     rows::touch(tx, Table::Networks, subnet.network_id.as_str()).await?;
@@ -423,7 +472,7 @@ pub async fn router_at(conn: &mut Conn, subnet: &Subnet, ip: IpAddr) -> Result<b
     )
     .bind(subnet.id.as_str())
     .bind(addresses::host_of(subnet.cidr, ip))
-    .bind(super::OWNER_ROUTER_INTERFACE)
+    .bind(OWNER_ROUTER_INTERFACE)
     .fetch_optional(conn)
     .await?;
     Ok(row.is_some())

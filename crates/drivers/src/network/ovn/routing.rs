@@ -11,7 +11,10 @@ use super::{
     rows::{self, GATEWAY_CHASSIS, NAT, ROUTE, ROUTER, ROUTER_PORT, SWITCH, SWITCH_PORT},
     switching::{needed, place},
 };
-use crate::network::{ChassisPriority, FloatingIpSpec, GatewaySpec, OwnedKind, Result, RouterSpec, ovsdb::Datum};
+use crate::network::{
+    AddressMode, Advertisement, ChassisPriority, FloatingIpSpec, GatewaySpec, OwnedKind, Result, RouterSpec,
+    ovsdb::Datum,
+};
 
 /// One port of a router: gateway or interface.
 struct Side<'a> {
@@ -20,6 +23,7 @@ struct Side<'a> {
     mac: Mac,
     addresses: &'a [IpNet],
     is_gateway: bool,
+    advertisement: Option<&'a Advertisement>,
 }
 
 pub(super) fn ensure_router(plan: &mut Plan<'_>, spec: &RouterSpec) -> Result<()> {
@@ -54,6 +58,7 @@ fn ensure_sides(plan: &mut Plan<'_>, spec: &RouterSpec, router: Uuid) -> Result<
         mac: g.mac,
         addresses: &g.addresses,
         is_gateway: true,
+        advertisement: None,
     });
     let interfaces = spec.interfaces.iter().map(|i| Side {
         port: i.port_id.as_str(),
@@ -61,6 +66,7 @@ fn ensure_sides(plan: &mut Plan<'_>, spec: &RouterSpec, router: Uuid) -> Result<
         mac: i.mac,
         addresses: &i.addresses,
         is_gateway: false,
+        advertisement: i.advertisement.as_ref(),
     });
     let mut kept = BTreeSet::new();
     for side in gateway.chain(interfaces) {
@@ -85,6 +91,7 @@ fn ensure_side(plan: &mut Plan<'_>, router: Uuid, router_id: &str, side: &Side<'
         ("name", Datum::one(name.as_str())),
         ("mac", Datum::one(side.mac.to_string())),
         ("networks", Datum::set(side.addresses.iter().map(IpNet::to_string))),
+        ("ipv6_ra_configs", Datum::map(advertised(side.advertisement))),
         ("external_ids", marks()),
     ];
     let parent = Some(Parent { table: ROUTER, column: "ports", uuid: router });
@@ -103,6 +110,23 @@ fn ensure_side(plan: &mut Plan<'_>, router: Uuid, router_id: &str, side: &Side<'
     let parent = Some(place(plan, side.network)?);
     plan.ensure(Wanted { table: SWITCH_PORT, uuid: peer, columns, parent });
     Ok(port)
+}
+
+/// What the router tells guests, in OVN's syntax.
+fn advertised(advertisement: Option<&Advertisement>) -> Vec<(&'static str, String)> {
+    let Some(advertisement) = advertisement else { return Vec::new() };
+    let mode = match advertisement.mode {
+        AddressMode::Slaac => "slaac",
+        AddressMode::Stateful => "dhcpv6_stateful",
+        AddressMode::Stateless => "dhcpv6_stateless",
+    };
+    let mut configs = vec![
+        ("address_mode", mode.to_owned()),
+        ("send_periodic", "true".to_owned()),
+        ("mtu", advertisement.mtu.to_string()),
+    ];
+    configs.extend(advertisement.dns_server.map(|server| ("rdnss", server.to_string())));
+    configs
 }
 
 /// Removes both halves of the ports that are not kept.

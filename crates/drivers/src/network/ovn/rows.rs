@@ -67,7 +67,7 @@ pub(super) const TABLES: &[TableSpec] = &[
     ),
     table(
         ROUTER_PORT,
-        &["name", "mac", "networks", "gateway_chassis", "options", "external_ids"],
+        &["name", "mac", "networks", "ipv6_ra_configs", "gateway_chassis", "options", "external_ids"],
         &["gateway_chassis"],
     ),
     table(ROUTE, &["ip_prefix", "nexthop", "output_port", "external_ids"], &[]),

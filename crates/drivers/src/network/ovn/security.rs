@@ -33,9 +33,13 @@ pub(super) fn ensure_drop_group(plan: &mut Plan<'_>) {
         let matches = format!("{way} == @{DROP_GROUP} && ip");
         plan.ensure(acl(group, rows::derived(&[DROP_GROUP, way]), direction, DROP_PRIORITY, &matches, "drop", marks()));
     }
-    let dhcp = format!("inport == @{DROP_GROUP} && ip4 && udp.src == 68 && udp.dst == 67");
-    let uuid = rows::derived(&[DROP_GROUP, "dhcp"]);
-    plan.ensure(acl(group, uuid, Direction::Egress, ALLOW_PRIORITY, &dhcp, "allow", marks()));
+    for (name, ports) in
+        [("dhcp", "ip4 && udp.src == 68 && udp.dst == 67"), ("dhcpv6", "ip6 && udp.src == 546 && udp.dst == 547")]
+    {
+        let matches = format!("inport == @{DROP_GROUP} && {ports}");
+        let uuid = rows::derived(&[DROP_GROUP, name]);
+        plan.ensure(acl(group, uuid, Direction::Egress, ALLOW_PRIORITY, &matches, "allow", marks()));
+    }
 }
 
 /// Makes a group be there with exactly its rules.

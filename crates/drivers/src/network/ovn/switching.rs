@@ -10,7 +10,8 @@ use super::{
     security,
 };
 use crate::network::{
-    DnsSpec, METADATA_IP, NetworkError, NetworkSpec, OwnedKind, PortKind, PortSpec, Result, SubnetSpec,
+    DhcpOption, DnsSpec, Family, METADATA_IP, NetworkError, NetworkSpec, OwnedKind, PortKind, PortSpec, Result,
+    SubnetSpec,
     ovsdb::{Atom, Datum},
 };
 
@@ -88,6 +89,7 @@ fn dhcp_options(spec: &SubnetSpec) -> Vec<(&'static str, String)> {
     if spec.cidr.addr().is_ipv6() {
         options.push(("server_id", mac));
         options.extend(domain.map(|domain| ("domain_search", domain)));
+        options.extend(spec.stateless.then(|| ("dhcpv6_stateless", "true".to_owned())));
         return options;
     }
     let server = spec.gateway.or(spec.metadata_ip).unwrap_or_else(|| spec.cidr.network());
@@ -121,6 +123,7 @@ pub(super) fn ensure_port(plan: &mut Plan<'_>, spec: &PortSpec) -> Result<()> {
     let parent = place(plan, spec.network_id.as_str())?;
     let (uuid, _) = rows::locate(plan.replica(), SWITCH_PORT, OwnedKind::Port, id);
     let (v4, v6) = dhcp_rows(plan, spec)?;
+    let (v4, v6) = (own_dhcp(plan, spec, Family::V4, v4), own_dhcp(plan, spec, Family::V6, v6));
     let mut groups = std::collections::BTreeSet::new();
     if spec.kind == PortKind::Server && spec.port_security {
         security::ensure_drop_group(plan);
@@ -152,8 +155,35 @@ pub(super) fn ensure_port(plan: &mut Plan<'_>, spec: &PortSpec) -> Result<()> {
     Ok(())
 }
 
+/// The port's own DHCP answers: those of its subnet and what it is told besides. Without the latter, the subnet's row.
+fn own_dhcp(plan: &mut Plan<'_>, spec: &PortSpec, family: Family, subnet: Option<Uuid>) -> Option<Uuid> {
+    let own = own_dhcp_row(spec.id.as_str(), family);
+    let extra: Vec<&DhcpOption> = spec.dhcp_options.iter().filter(|option| option.family == family).collect();
+    let Some(base) = subnet.filter(|_| !extra.is_empty()).and_then(|uuid| plan.row(DHCP, uuid).cloned()) else {
+        plan.remove_root(DHCP, own);
+        return subnet;
+    };
+    let mut options: std::collections::BTreeMap<String, String> =
+        base.get("options").pairs().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    for option in extra {
+        options.insert(option.name.to_owned(), option.value.clone());
+    }
+    let cidr = base.get("cidr").as_text().unwrap_or_default().to_owned();
+    let marks = Datum::map([(rows::KIND_KEY, "port-dhcp"), ("nacre-port", spec.id.as_str())]);
+    let columns = vec![("cidr", Datum::one(cidr)), ("options", Datum::map(options)), ("external_ids", marks)];
+    plan.ensure(Wanted { table: DHCP, uuid: own, columns, parent: None });
+    Some(own)
+}
+
+fn own_dhcp_row(port: &str, family: Family) -> Uuid {
+    rows::derived(&["port-dhcp", port, if family == Family::V4 { "4" } else { "6" }])
+}
+
 pub(super) fn remove_port(plan: &mut Plan<'_>, id: &str) {
     let (uuid, there) = rows::locate(plan.replica(), SWITCH_PORT, OwnedKind::Port, id);
+    for family in [Family::V4, Family::V6] {
+        plan.remove_root(DHCP, own_dhcp_row(id, family));
+    }
     if there {
         plan.remove_child(SWITCH, "ports", uuid);
     }
@@ -246,6 +276,7 @@ mod tests {
             }],
             mtu: 1442,
             lease: Duration::from_secs(86400),
+            stateless: false,
         };
         let options = |spec: &SubnetSpec| dhcp_options(spec).into_iter().collect::<std::collections::BTreeMap<_, _>>();
         let v4 = options(&spec);
@@ -259,6 +290,8 @@ mod tests {
         assert!(!options(&spec).contains_key("router") && !options(&spec).contains_key("classless_static_route"));
         spec.cidr = "fd00::/64".parse().unwrap();
         assert_eq!(options(&spec).keys().copied().collect::<Vec<_>>(), ["dns_server", "domain_search", "server_id"]);
+        spec.stateless = true;
+        assert_eq!(options(&spec)["dhcpv6_stateless"], "true");
     }
 
     #[test]
@@ -274,18 +307,9 @@ mod tests {
         let mac = |n: u8| model::addr::Mac([2, 0, 0, 0, 0, n]);
         let pair = |n: u8, net: &str| AddressPair { mac: mac(n), addresses: net.parse().unwrap() };
         let mut spec = PortSpec {
-            id: "p".into(),
-            network_id: "n".into(),
-            kind: PortKind::Server,
-            mac: mac(1),
             ips: vec!["10.0.0.5".parse().unwrap()],
-            admin_up: true,
-            port_security: true,
             allowed_pairs: vec![pair(1, "10.0.0.6/32"), pair(1, "10.1.0.0/16"), pair(2, "10.0.0.7/32")],
-            security_groups: Vec::new(),
-            dhcp: Vec::new(),
-            hostname: None,
-            chassis: None,
+            ..PortSpec::new(&"p".into(), &"n".into(), mac(1))
         };
         let texts = |atoms: Vec<Atom>| atoms.iter().map(|a| a.as_text().unwrap().to_owned()).collect::<Vec<_>>();
         let of = |spec: &PortSpec| {

@@ -201,6 +201,15 @@ impl Datum {
         }
     }
 
+    /// A map's texts, by their keys.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = match self {
+            Self::Map(pairs) => Some(pairs.iter()),
+            Self::Set(_) => None,
+        };
+        pairs.into_iter().flatten().filter_map(|(key, value)| Some((key.as_text()?, value.as_text()?)))
+    }
+
     /// Whether it is a set with this element.
     pub fn contains(&self, atom: &Atom) -> bool {
         matches!(self, Self::Set(atoms) if atoms.contains(atom))

@@ -7,8 +7,8 @@ use model::{
 };
 
 use super::{
-    AddressPair, FLOW, Port, get, is_of_router, mac_in_use, not_found, quota_of, security_group_needs_port_security,
-    set_groups,
+    AddressPair, DhcpOption, FLOW, Port, get, is_of_router, mac_in_use, not_found, quota_of,
+    security_group_needs_port_security, set_groups,
 };
 use crate::{
     Result, Tx, events, flows,
@@ -54,6 +54,8 @@ pub struct NewPort {
     pub vnic_type: String,
     /// What the hypervisor's driver is told about it.
     pub binding_profile: serde_json::Value,
+    /// What its guest is told by DHCP besides what its subnets say.
+    pub extra_dhcp_opts: Vec<DhcpOption>,
 }
 
 impl NewPort {
@@ -76,6 +78,7 @@ impl NewPort {
             host: String::new(),
             vnic_type: "normal".to_owned(),
             binding_profile: serde_json::Value::Object(serde_json::Map::new()),
+            extra_dhcp_opts: Vec::new(),
         }
     }
 }
@@ -89,7 +92,7 @@ pub async fn create(tx: &mut Tx, new: &NewPort) -> Result<Port, Error> {
     charge(tx, &new.project_id, "port", quota_of(&new.device_owner)).await?;
     let network = networks::lock(tx, &new.network_id).await?;
     let mac = choose_mac(tx, new).await?;
-    let fixed_ips = addresses::choose(tx, &network, new.fixed_ips.as_deref(), &new.device_owner).await?;
+    let fixed_ips = addresses::choose(tx, &network, new.fixed_ips.as_deref(), (&new.device_owner, mac)).await?;
     let port_security =
         new.port_security.unwrap_or(network.port_security_enabled) && !addresses::is_own(&new.device_owner);
     let groups = choose_groups(tx, new, port_security).await?;
@@ -110,9 +113,9 @@ async fn insert(tx: &mut Tx, new: &NewPort, mac: Mac, port_security: bool) -> Re
     let status = if new.device_owner == OWNER_FLOATING_IP { "N/A" } else { "DOWN" };
     let inserted = query(
         "insert into ports (id, network_id, project_id, name, description, admin_state_up, status, mac, device_id, \
-         device_owner, port_security_enabled, allowed_address_pairs, host, vnic_type, binding_profile, active, revision, \
-         realized_revision, created_at, updated_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, $16, $17, $18, $18)",
+         device_owner, port_security_enabled, allowed_address_pairs, host, vnic_type, binding_profile, extra_dhcp_opts, \
+         active, revision, realized_revision, created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, $17, $18, $19, $19)",
     )
     .bind(new.id.as_str())
     .bind(new.network_id.as_str())
@@ -129,6 +132,7 @@ async fn insert(tx: &mut Tx, new: &NewPort, mac: Mac, port_security: bool) -> Re
     .bind(new.host.as_str())
     .bind(new.vnic_type.as_str())
     .bind(new.binding_profile.to_string())
+    .bind(json(&new.extra_dhcp_opts))
     .bind(meta.revision)
     .bind(meta.realized_revision)
     .bind(meta.created_at.0)

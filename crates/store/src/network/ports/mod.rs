@@ -50,6 +50,17 @@ pub struct AddressPair {
     pub ip_address: String,
 }
 
+/// Something that a guest is told by DHCP, as the client wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DhcpOption {
+    /// Its name.
+    pub opt_name: String,
+    /// Its value.
+    pub opt_value: String,
+    /// 4 or 6.
+    pub ip_version: i64,
+}
+
 /// A port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Port {
@@ -83,6 +94,8 @@ pub struct Port {
     pub vnic_type: String,
     /// What the hypervisor's driver was told about it.
     pub binding_profile: serde_json::Value,
+    /// What its guest is told by DHCP besides what its subnets say.
+    pub extra_dhcp_opts: Vec<DhcpOption>,
     /// Whether its host reports that packets flow.
     pub active: bool,
     /// What all tables have.
@@ -113,6 +126,7 @@ impl Port {
             host: row.text("host")?,
             vnic_type: row.text("vnic_type")?,
             binding_profile: row.json("binding_profile")?,
+            extra_dhcp_opts: row.json("extra_dhcp_opts")?,
             active: row.flag("active")?,
             meta: Meta::from_row(row)?,
             fixed_ips: Vec::new(),
@@ -299,8 +313,8 @@ async fn complete(conn: &mut Conn, rows: &[Row]) -> Result<Vec<Port>> {
 pub async fn update(tx: &mut Tx, port: &Port) -> Result<(), Error> {
     let updated = query(
         "update ports set name = $2, description = $3, admin_state_up = $4, mac = $5, device_id = $6, device_owner = $7, \
-         port_security_enabled = $8, allowed_address_pairs = $9, host = $10, vnic_type = $11, binding_profile = $12 \
-         where id = $1",
+         port_security_enabled = $8, allowed_address_pairs = $9, host = $10, vnic_type = $11, binding_profile = $12, \
+         extra_dhcp_opts = $13 where id = $1",
     )
     .bind(port.id.as_str())
     .bind(port.name.as_str())
@@ -314,6 +328,7 @@ pub async fn update(tx: &mut Tx, port: &Port) -> Result<(), Error> {
     .bind(port.host.as_str())
     .bind(port.vnic_type.as_str())
     .bind(port.binding_profile.to_string())
+    .bind(json(&port.extra_dhcp_opts))
     .execute(&mut **tx)
     .await
     .map_err(crate::Error::from);
@@ -345,7 +360,7 @@ pub async fn set_addresses(tx: &mut Tx, port: &Port, requested: &[RequestedIp]) 
         })
         .collect();
     addresses::release_all(tx, &port.id).await?;
-    let chosen = addresses::choose(tx, &network, Some(&requested), &port.device_owner).await?;
+    let chosen = addresses::choose(tx, &network, Some(&requested), (&port.device_owner, port.mac)).await?;
     addresses::insert(tx, &port.id, &chosen).await?;
     for gone in port.fixed_ips.iter().filter(|ip| !chosen.contains(ip)) {
         floating_ips::disassociate_address(tx, &port.id, gone.ip).await?;
@@ -463,6 +478,44 @@ pub async fn wake_in_subnet(tx: &mut Tx, subnet: &SubnetId) -> Result<()> {
         .await?;
     let ids: Vec<String> = rows.iter().map(|row| row.text("port_id")).collect::<Result<_>>()?;
     flows::wake_many(tx, ids);
+    Ok(())
+}
+
+/// Wakes the ports whose own DHCP answers contain what the subnet says.
+pub async fn wake_with_dhcp_options(tx: &mut Tx, subnet: &SubnetId) -> Result<()> {
+    let rows = query(
+        "select distinct i.port_id from port_ips i join ports p on p.id = i.port_id \
+         where i.subnet_id = $1 and p.extra_dhcp_opts <> '[]'",
+    )
+    .bind(subnet.as_str())
+    .fetch_all(&mut **tx)
+    .await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.text("port_id")).collect::<Result<_>>()?;
+    flows::wake_many(tx, ids);
+    Ok(())
+}
+
+/// Gives every guest on the network of a new subnet the address that it will make itself there.
+pub(super) async fn add_automatic(tx: &mut Tx, subnet: &subnets::Subnet) -> Result<()> {
+    for port in on_network(tx, &subnet.network_id).await? {
+        if let Some(ip) = addresses::of_mac(subnet, &port.device_owner, port.mac) {
+            addresses::append(tx, &port, subnet, ip).await?;
+            flows::wake(tx, &port.device_id);
+            touch(tx, &port).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes the addresses that guests made themselves in a subnet that goes.
+pub(super) async fn remove_automatic(tx: &mut Tx, subnet: &subnets::Subnet) -> Result<()> {
+    for port in on_network(tx, &subnet.network_id).await? {
+        if port.fixed_ips.iter().any(|ip| ip.subnet_id == subnet.id) {
+            addresses::release_in(tx, &port.id, &subnet.id).await?;
+            flows::wake(tx, &port.device_id);
+            touch(tx, &port).await?;
+        }
+    }
     Ok(())
 }
 
