@@ -4,6 +4,7 @@
 //! |---|---|---|---|
 //! | [`hypervisor`] | [`hypervisor::Hypervisor`] | `qemu`, `fake` | guest processes: start, observe, stop, hot-plug, adopt |
 //! | [`disk`] | [`disk::Disks`] | `local`, `fake` | base images, root disks, config drives |
+//! | [`volume`] | [`volume::Volumes`] | `local`, `fake` | volumes and their snapshots |
 //! | [`network`] | see there | `ovn`, `ovs`, `fake` | taps and bridges of a host, the northbound database |
 //!
 //! Rules that every driver keeps: a call is `ensure_*`, `observe_*` or `remove_*` (or an action with a deadline) and may
@@ -12,7 +13,9 @@
 
 pub mod disk;
 pub mod hypervisor;
+mod locks;
 pub mod network;
+pub mod volume;
 
 /// Whether an id may be the name of a file or directory: 36 letters, digits, dashes and underscores at most, as UUIDs
 /// are. Ids come from outside.

@@ -148,6 +148,8 @@ kinds! {
     SecurityGroup => SecurityGroupId: "a security group.";
     SecurityGroupRule => SecurityGroupRuleId: "a security group rule.";
     Server => ServerId: "a server (virtual machine).";
+    Volume => VolumeId: "a volume.";
+    VolumeSnapshot => VolumeSnapshotId: "a snapshot of a volume.";
     Flavor => FlavorId: "a flavor.";
     Host => HostId: "a hypervisor host.";
     Flow => FlowId: "a flow; the same text as its resource's id.";

@@ -12,8 +12,9 @@ use tokio::io::AsyncReadExt;
 
 use super::{
     BaseImage, BaseSpec, ConfigFile, Disk, DiskError, DiskFormat, Disks, ImageSource, Inventory, Result, RootSpec,
-    ServerDisks, Usage, intake::Intake, iso9660, locks::Locks,
+    ServerDisks, Usage, intake::Intake, iso9660,
 };
+use crate::locks::Locks;
 
 const GIB: u64 = 1 << 30;
 const TOTAL_BYTES: u64 = 1 << 44;

@@ -37,9 +37,8 @@ use super::{
     ServerDisks, Usage,
     intake::{self, Intake},
     iso9660,
-    locks::Locks,
 };
-use crate::hypervisor::RunAs;
+use crate::{hypervisor::RunAs, locks::Locks};
 
 /// Bytes that are read and hashed at once, and pieces that may wait for the disk.
 const PIECE_BYTES: usize = 1 << 20;

@@ -13,7 +13,6 @@ pub mod fake;
 mod intake;
 mod iso9660;
 pub mod local;
-mod locks;
 
 use std::{
     io,

@@ -12,3 +12,4 @@ mod disk;
 mod fake;
 mod hypervisor;
 mod qemu;
+mod volume;
