@@ -116,6 +116,27 @@ pub fn default_pools(net: IpNet, gateway: Option<IpAddr>) -> Vec<(IpAddr, IpAddr
     }
 }
 
+/// The first range of that prefix length in any of the ranges that touches none of those taken.
+pub fn first_free_block(ranges: &[IpNet], taken: &[IpNet], prefix_len: u8) -> Option<IpNet> {
+    let ends = |net: &IpNet| (to_number(net.network()), to_number(net.broadcast()));
+    let mut taken: Vec<(u128, u128)> = taken.iter().map(ends).collect();
+    taken.sort_unstable();
+    ranges.iter().filter(|range| range.prefix_len() <= prefix_len).find_map(|range| {
+        let (first, last) = ends(range);
+        let size = 1_u128.checked_shl(u32::from(range.max_prefix_len() - prefix_len))?;
+        let mut at = first;
+        for (from, to) in taken.iter().filter(|(from, to)| *to >= first && *from <= last) {
+            if *from > at && *from - at >= size {
+                break;
+            }
+            // The next multiple of the size after what is in the way.
+            at = at.max((to / size).checked_add(1)?.checked_mul(size)?);
+        }
+        let end = at.checked_add(size - 1)?;
+        (end <= last).then(|| IpNet::new(from_number(at, range.network()), prefix_len).ok()).flatten()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +161,24 @@ mod tests {
         assert_eq!(pools("10.0.0.0/24", None), ["10.0.0.1-10.0.0.254"]);
         assert_eq!(pools("10.0.0.0/31", None), ["10.0.0.0-10.0.0.1"]);
         assert_eq!(pools("2001:db8::/64", Some("2001:db8::1")), ["2001:db8::2-2001:db8::ffff:ffff:ffff:ffff"]);
+    }
+
+    #[test]
+    fn blocks_are_cut_where_nothing_is() {
+        let net = |text: &str| text.parse::<IpNet>().unwrap_or_default();
+        let cut = |ranges: &[&str], taken: &[&str], length| {
+            let nets = |texts: &[&str]| texts.iter().map(|t| net(t)).collect::<Vec<_>>();
+            first_free_block(&nets(ranges), &nets(taken), length).map(|n| n.to_string())
+        };
+        let ten = ["10.0.0.0/16"];
+        assert_eq!(cut(&ten, &[], 24).as_deref(), Some("10.0.0.0/24"));
+        assert_eq!(cut(&ten, &["10.0.0.0/24", "10.0.2.0/24"], 24).as_deref(), Some("10.0.1.0/24"));
+        assert_eq!(cut(&ten, &["10.0.0.0/24", "10.0.2.0/24"], 23).as_deref(), Some("10.0.4.0/23"));
+        assert_eq!(cut(&ten, &["10.0.0.128/25"], 24).as_deref(), Some("10.0.1.0/24"));
+        assert_eq!(cut(&ten, &["10.0.0.0/16"], 24), None);
+        assert_eq!(cut(&["10.0.0.0/24", "10.9.0.0/16"], &["10.0.0.0/25"], 24).as_deref(), Some("10.9.0.0/24"));
+        assert_eq!(cut(&["2001:db8::/48"], &["2001:db8::/64"], 64).as_deref(), Some("2001:db8:0:1::/64"));
+        assert_eq!(cut(&["10.0.0.0/24"], &[], 16), None);
     }
 
     #[test]

@@ -5,8 +5,13 @@ use model::{Error, ErrorKind, Result, id::ProjectId};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use store::{
+    Tx,
     list::{Page, Select},
-    network::{Meta, Viewer, tags},
+    network::{
+        Meta, Viewer,
+        plain::{self, Plain, Standard},
+        tags,
+    },
 };
 use web::{
     Cx, Reply, StatusCode, Target,
@@ -290,4 +295,104 @@ pub fn nullable<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     from: D,
 ) -> std::result::Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(from).map(Some)
+}
+
+/// A resource that only the API writes, as its lists and its path show it.
+pub trait Shown: Plain + 'static {
+    /// How it is called.
+    const NAMES: Names;
+    /// What lists sort and filter by.
+    const LIST: &'static ListSpec;
+    /// The rule of who may see it.
+    const GET: &'static str;
+
+    /// That there is none of that id.
+    fn not_found(id: &str) -> Error;
+    /// What it shows besides what all show.
+    fn shape(&self) -> Shape;
+
+    /// What policy rules refer to.
+    fn target(&self) -> Target {
+        Target::project(&self.standard().project_id)
+    }
+}
+
+/// `GET` of the collection.
+///
+/// # Errors
+/// Forbidden; bad request for a filter that can't be.
+pub async fn list<R: Shown>(cx: &Cx) -> Result<Reply> {
+    let viewer = viewer(cx)?;
+    let mut select = plain::select::<R>(&viewer);
+    filter(cx, R::LIST, &mut select)?;
+    let asked = R::LIST.page(&cx.query)?;
+    let rows: Vec<R> = plain::list(&mut *cx.db().read().await?, select, &asked).await?;
+    page(cx, R::NAMES.plural, &asked, rows.iter().map(whole).collect())
+}
+
+/// `GET` of one.
+///
+/// # Errors
+/// Not found, forbidden.
+pub async fn show<R: Shown>(cx: &Cx) -> Result<Reply> {
+    let id = cx.param("id");
+    let found: Option<R> = plain::get(&mut *cx.db().read().await?, id).await?;
+    let item = found.ok_or_else(|| R::not_found(id))?;
+    authorize(cx, R::GET, &item.target(), || R::not_found(id))?;
+    one(cx, StatusCode::OK, R::NAMES.singular, whole(&item))
+}
+
+/// The one that the path names, locked, once the caller may do to it what the route does.
+///
+/// # Errors
+/// Not found, forbidden, another revision than the one expected.
+pub async fn locked<R: Shown>(cx: &Cx, tx: &mut Tx) -> Result<R> {
+    let id = cx.param("id");
+    let item: R = plain::lock(tx, id).await?.ok_or_else(|| R::not_found(id))?;
+    authorize(cx, R::GET, &item.target(), || R::not_found(id))?;
+    expect_revision(cx, item.standard().revision)?;
+    Ok(item)
+}
+
+/// One with what all show.
+pub fn whole<R: Shown>(item: &R) -> Shape {
+    let own = item.standard();
+    let mut shape = standard(&own.id, &own.project_id, &own.description, &own.meta(), &own.tags);
+    shape.extend(item.shape());
+    shape
+}
+
+/// What all such resources have, for one to be made.
+///
+/// # Errors
+/// Bad request for names that are too long.
+pub fn fresh(project: &ProjectId, name: Option<&str>, description: Option<&str>) -> Result<Standard> {
+    let (name, description) = (name.unwrap_or_default(), description.unwrap_or_default());
+    text("name", name)?;
+    text("description", description)?;
+    Ok(Standard::new(project, name, description))
+}
+
+/// Gives it another name or description, where there is one.
+///
+/// # Errors
+/// Bad request for names that are too long.
+pub fn rename(item: &mut Standard, name: Option<&str>, description: Option<&str>) -> Result<()> {
+    text("name", name.unwrap_or_default())?;
+    text("description", description.unwrap_or_default())?;
+    if let Some(name) = name {
+        name.clone_into(&mut item.name);
+    }
+    if let Some(description) = description {
+        description.clone_into(&mut item.description);
+    }
+    Ok(())
+}
+
+/// That a request lacks an attribute that it must have.
+pub fn missing(attribute: &str) -> Error {
+    Error::bad_request(
+        "HTTPBadRequest",
+        format!("Failed to parse request. Required attribute '{attribute}' not specified"),
+    )
 }

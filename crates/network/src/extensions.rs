@@ -8,8 +8,16 @@ use crate::collection::{self, Shape};
 
 /// Alias, name, description, and the date that Neutron gives.
 const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
+    ("address-group", "Address group", "Support address group", "2020-07-15T10:00:00-00:00"),
+    ("address-scope", "Address scope", "Address scopes extension.", "2015-07-26T10:00:00-00:00"),
     ("agent", "agent", "The agent management extension.", "2013-02-03T10:00:00-00:00"),
     ("allowed-address-pairs", "Allowed Address Pairs", "Provides allowed address pairs", "2013-07-23T10:00:00-00:00"),
+    (
+        "auto-allocated-topology",
+        "Auto Allocated Topology Services",
+        "Auto Allocated Topology Services.",
+        "2016-01-01T00:00:00-00:00",
+    ),
     ("availability_zone", "Availability Zone", "The availability zone extension.", "2015-01-01T10:00:00-00:00"),
     (
         "binding",
@@ -17,6 +25,13 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Expose port bindings of a virtual port to external application",
         "2014-02-03T10:00:00-00:00",
     ),
+    (
+        "default-subnetpools",
+        "Default Subnetpools",
+        "Provides ability to mark and use a subnetpool as the default.",
+        "2016-02-18T18:00:00-00:00",
+    ),
+    ("dns-integration", "DNS Integration", "Provides integration with DNS.", "2015-08-15T18:00:00-00:00"),
     (
         "ext-gw-mode",
         "Neutron L3 Configurable external gateway mode",
@@ -29,7 +44,19 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Adds external network attribute to network resource.",
         "2013-01-14T10:00:00-00:00",
     ),
+    (
+        "extra_dhcp_opt",
+        "Neutron Extra DHCP options",
+        "Extra options configuration for DHCP. For example PXE boot options to DHCP clients can be specified (e.g. tftp-server, server-ip-address, bootfile-name)",
+        "2013-03-17T12:00:00-00:00",
+    ),
     ("extraroute", "Neutron Extra Route", "Extra routes configuration for L3 router", "2013-02-01T10:00:00-00:00"),
+    (
+        "extraroute-atomic",
+        "Atomically add/remove extra routes",
+        "Edit extra routes of a router on server side by atomically adding/removing extra routes",
+        "2019-07-10T00:00:00+00:00",
+    ),
     (
         "fip-port-details",
         "Floating IP Port Details Extension",
@@ -42,12 +69,25 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Provides IP address substring filtering when listing ports",
         "2017-11-28T09:00:00-00:00",
     ),
+    ("metering", "Neutron Metering", "Neutron Metering extension.", "2013-06-12T10:00:00-00:00"),
+    (
+        "metering_source_and_destination_fields",
+        "Neutron Metering source and destination filters",
+        "Add source_ip_prefix and destination_ip_prefix to metering rules.",
+        "2020-08-21T08:12:00+00:00",
+    ),
     ("net-mtu", "Network MTU", "Provides MTU attribute for a network resource.", "2015-03-25T10:00:00-00:00"),
     (
         "net-mtu-writable",
         "Network MTU (writable)",
         "Provides a writable MTU attribute for a network resource.",
         "2017-07-12T00:00:00-00:00",
+    ),
+    (
+        "network-ip-availability",
+        "Network IP Availability",
+        "Provides IP availability data for each network and subnet.",
+        "2015-09-24T00:00:00-00:00",
     ),
     (
         "pagination",
@@ -81,12 +121,30 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "2012-07-29T10:00:00-00:00",
     ),
     (
+        "revision-if-match",
+        "If-Match constraints based on revision_number",
+        "Extension indicating that If-Match based on revision_number is supported.",
+        "2016-12-11T00:00:00-00:00",
+    ),
+    (
         "router",
         "Neutron L3 Router",
         "Router abstraction for basic L3 forwarding between L2 Neutron networks and access to external networks via a NAT gateway.",
         "2012-07-20T10:00:00-00:00",
     ),
     ("security-group", "security-group", "The security groups extension.", "2012-10-05T10:00:00-00:00"),
+    (
+        "security-groups-remote-address-group",
+        "Remote address group id field for security group rules",
+        "Add new field of remote address group id in SG rules",
+        "2020-08-25T10:00:00-00:00",
+    ),
+    (
+        "service-type",
+        "Neutron Service Type Management",
+        "API for retrieving service providers for Neutron advanced services",
+        "2013-01-20T00:00:00-00:00",
+    ),
     ("sorting", "Sorting support", "Extension that indicates that sorting is enabled.", "2016-06-12T00:00:00-00:00"),
     (
         "standard-attr-description",
@@ -117,6 +175,18 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Stateful security group",
         "Indicates if the security group is stateful or not",
         "2019-11-26T09:00:00-00:00",
+    ),
+    (
+        "subnet-service-types",
+        "Subnet service types",
+        "Provides ability to set the subnet service_types field",
+        "2016-03-15T18:00:00-00:00",
+    ),
+    (
+        "subnet_allocation",
+        "Subnet Allocation",
+        "Enables allocation of subnets from a subnet pool",
+        "2015-03-30T10:00:00-00:00",
     ),
 ];
 

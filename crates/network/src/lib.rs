@@ -16,20 +16,25 @@
 //! `realized_revision` says which of its states OVN has; nothing here talks to hosts: a port is `ACTIVE` when its host
 //! says so (`store::network::ports::set_active`).
 
+pub mod address_groups;
+pub mod address_scopes;
 pub mod agents;
 pub mod bootstrap;
 pub mod collection;
 pub mod extensions;
 pub mod floating_ips;
+pub mod metering;
 pub mod networks;
 pub mod policy;
 pub mod ports;
+pub mod providers;
 pub mod quotas;
 mod realize;
 pub mod routers;
 pub mod routes;
 pub mod security_group_rules;
 pub mod security_groups;
+pub mod subnetpools;
 pub mod subnets;
 pub mod sweeps;
 pub mod tags;
@@ -117,6 +122,7 @@ pub(crate) mod tests_support {
             network_type: "geneve".into(),
             physical_network: None,
             segmentation_id: Some(1),
+            dns_domain: String::new(),
             meta: Meta {
                 revision: 1,
                 realized_revision: 1,

@@ -1,14 +1,20 @@
 //! Every operation of the service.
 
+use store::network::{
+    address_groups::AddressGroup,
+    metering::{Label, LabelRule},
+    subnet_pools::{AddressScope, SubnetPool},
+};
 use web::{
     Access::{Public, Rule, Token},
     Route, handler,
 };
 
 use crate::{
-    agents, extensions, floating_ips::api as floating_ips, networks::api as networks, ports::api as ports, quotas,
-    routers::api as routers, security_group_rules::api as rules, security_groups::api as groups,
-    subnets::api as subnets, tags, versions,
+    address_groups, address_scopes, agents, collection, extensions, floating_ips::api as floating_ips, metering,
+    networks::api as networks, ports::api as ports, providers, quotas, routers::api as routers,
+    security_group_rules::api as rules, security_groups::api as groups, subnetpools, subnets::api as subnets, tags,
+    versions,
 };
 
 /// Method, path, rule, handler.
@@ -51,6 +57,12 @@ pub const ROUTES: &[Route] = &[
         Rule("remove_router_interface"),
         handler!(routers::remove_interface),
     ),
+    Route::put("/v2.0/routers/{id}/add_extraroutes", Rule("add_extraroutes"), handler!(routers::add_extraroutes)),
+    Route::put(
+        "/v2.0/routers/{id}/remove_extraroutes",
+        Rule("remove_extraroutes"),
+        handler!(routers::remove_extraroutes),
+    ),
     // floatingips
     Route::get("/v2.0/floatingips", Rule("get_floatingip"), handler!(floating_ips::list)),
     Route::get("/v2.0/floatingips/{id}", Rule("get_floatingip"), handler!(floating_ips::show)),
@@ -68,6 +80,85 @@ pub const ROUTES: &[Route] = &[
     Route::get("/v2.0/security-group-rules/{id}", Rule("get_security_group_rule"), handler!(rules::show)),
     Route::post("/v2.0/security-group-rules", Rule("create_security_group_rule"), handler!(rules::create)),
     Route::delete("/v2.0/security-group-rules/{id}", Rule("delete_security_group_rule"), handler!(rules::delete)),
+    // address-scopes
+    Route::get("/v2.0/address-scopes", Rule("get_address_scope"), handler!(collection::list::<AddressScope>)),
+    Route::get("/v2.0/address-scopes/{id}", Rule("get_address_scope"), handler!(collection::show::<AddressScope>)),
+    Route::post("/v2.0/address-scopes", Rule("create_address_scope"), handler!(address_scopes::create)),
+    Route::put("/v2.0/address-scopes/{id}", Rule("update_address_scope"), handler!(address_scopes::update)),
+    Route::delete("/v2.0/address-scopes/{id}", Rule("delete_address_scope"), handler!(address_scopes::delete)),
+    // subnetpools
+    Route::get("/v2.0/subnetpools", Rule("get_subnetpool"), handler!(collection::list::<SubnetPool>)),
+    Route::get("/v2.0/subnetpools/{id}", Rule("get_subnetpool"), handler!(collection::show::<SubnetPool>)),
+    Route::post("/v2.0/subnetpools", Rule("create_subnetpool"), handler!(subnetpools::create)),
+    Route::put("/v2.0/subnetpools/{id}", Rule("update_subnetpool"), handler!(subnetpools::update)),
+    Route::delete("/v2.0/subnetpools/{id}", Rule("delete_subnetpool"), handler!(subnetpools::delete)),
+    // address-groups
+    Route::get("/v2.0/address-groups", Rule("get_address_group"), handler!(collection::list::<AddressGroup>)),
+    Route::get("/v2.0/address-groups/{id}", Rule("get_address_group"), handler!(collection::show::<AddressGroup>)),
+    Route::post("/v2.0/address-groups", Rule("create_address_group"), handler!(address_groups::create)),
+    Route::put("/v2.0/address-groups/{id}", Rule("update_address_group"), handler!(address_groups::update)),
+    Route::delete("/v2.0/address-groups/{id}", Rule("delete_address_group"), handler!(address_groups::delete)),
+    Route::put(
+        "/v2.0/address-groups/{id}/add_addresses",
+        Rule("update_address_group"),
+        handler!(address_groups::add_addresses),
+    ),
+    Route::put(
+        "/v2.0/address-groups/{id}/remove_addresses",
+        Rule("update_address_group"),
+        handler!(address_groups::remove_addresses),
+    ),
+    // metering
+    Route::get("/v2.0/metering/metering-labels", Rule("get_metering_label"), handler!(collection::list::<Label>)),
+    Route::get("/v2.0/metering/metering-labels/{id}", Rule("get_metering_label"), handler!(collection::show::<Label>)),
+    Route::post("/v2.0/metering/metering-labels", Rule("create_metering_label"), handler!(metering::create_label)),
+    Route::delete(
+        "/v2.0/metering/metering-labels/{id}",
+        Rule("delete_metering_label"),
+        handler!(metering::delete_label),
+    ),
+    Route::get(
+        "/v2.0/metering/metering-label-rules",
+        Rule("get_metering_label_rule"),
+        handler!(collection::list::<LabelRule>),
+    ),
+    Route::get(
+        "/v2.0/metering/metering-label-rules/{id}",
+        Rule("get_metering_label_rule"),
+        handler!(collection::show::<LabelRule>),
+    ),
+    Route::post(
+        "/v2.0/metering/metering-label-rules",
+        Rule("create_metering_label_rule"),
+        handler!(metering::create_rule),
+    ),
+    Route::delete(
+        "/v2.0/metering/metering-label-rules/{id}",
+        Rule("delete_metering_label_rule"),
+        handler!(metering::delete_rule),
+    ),
+    // what serves, what is left, what is automatic
+    Route::get("/v2.0/service-providers", Rule("get_service_provider"), handler!(providers::list)),
+    Route::get(
+        "/v2.0/network-ip-availabilities",
+        Rule("get_network_ip_availability"),
+        handler!(providers::list_availabilities),
+    ),
+    Route::get(
+        "/v2.0/network-ip-availabilities/{network_id}",
+        Rule("get_network_ip_availability"),
+        handler!(providers::show_availability),
+    ),
+    Route::get(
+        "/v2.0/auto-allocated-topology/{project_id}",
+        Rule("get_auto_allocated_topology"),
+        handler!(providers::show_topology),
+    ),
+    Route::delete(
+        "/v2.0/auto-allocated-topology/{project_id}",
+        Rule("delete_auto_allocated_topology"),
+        handler!(providers::delete_topology),
+    ),
     // quotas
     Route::get("/v2.0/quotas", Rule("list_quotas"), handler!(quotas::list)),
     Route::get("/v2.0/quotas/{project_id}", Rule("get_quota"), handler!(quotas::show)),
@@ -117,4 +208,30 @@ pub const ROUTES: &[Route] = &[
     Route::get("/v2.0/security-groups/{id}/tags/{tag}", Rule("get_security_groups_tags"), handler!(tags::show)),
     Route::put("/v2.0/security-groups/{id}/tags/{tag}", Rule("update_security_groups_tags"), handler!(tags::add)),
     Route::delete("/v2.0/security-groups/{id}/tags/{tag}", Rule("delete_security_groups_tags"), handler!(tags::remove)),
+    Route::get("/v2.0/security-group-rules/{id}/tags", Rule("get_security_group_rules_tags"), handler!(tags::list)),
+    Route::put(
+        "/v2.0/security-group-rules/{id}/tags",
+        Rule("update_security_group_rules_tags"),
+        handler!(tags::replace),
+    ),
+    Route::delete(
+        "/v2.0/security-group-rules/{id}/tags",
+        Rule("delete_security_group_rules_tags"),
+        handler!(tags::clear),
+    ),
+    Route::get(
+        "/v2.0/security-group-rules/{id}/tags/{tag}",
+        Rule("get_security_group_rules_tags"),
+        handler!(tags::show),
+    ),
+    Route::put(
+        "/v2.0/security-group-rules/{id}/tags/{tag}",
+        Rule("update_security_group_rules_tags"),
+        handler!(tags::add),
+    ),
+    Route::delete(
+        "/v2.0/security-group-rules/{id}/tags/{tag}",
+        Rule("delete_security_group_rules_tags"),
+        handler!(tags::remove),
+    ),
 ];

@@ -1,10 +1,10 @@
-//! Tags of networks, subnets, ports, routers, floating IPs and security groups.
+//! Tags of networks, subnets, ports, routers, floating IPs, security groups and their rules.
 
 use model::{Error, Result};
 use serde::Deserialize;
 use serde_json::json;
 use store::{
-    Conn,
+    Conn, Tx,
     network::{floating_ips, networks, ports, routers, rows, rows::Table, security_groups, subnets, tags},
 };
 use web::{Cx, Reply, StatusCode, Target};
@@ -17,7 +17,8 @@ const TAGS_MAX: usize = 50;
 
 /// What the path names: its table, and the rule by which one may see it.
 struct Tagged {
-    table: Table,
+    /// None where tags change nothing else.
+    table: Option<Table>,
     id: String,
 }
 
@@ -29,32 +30,43 @@ async fn tagged(cx: &Cx, conn: &mut Conn) -> Result<Tagged> {
     let (table, get_rule, target) = match collection {
         "networks" => {
             let network = networks::get(conn, &id).await?.ok_or_else(missing)?;
-            (Table::Networks, "get_network", crate::networks::logic::target(&network))
+            (Some(Table::Networks), "get_network", crate::networks::logic::target(&network))
         }
         "subnets" => {
             let subnet = subnets::get(conn, &id).await?.ok_or_else(missing)?;
-            (Table::Subnets, "get_subnet", Target::project(&subnet.project_id))
+            (Some(Table::Subnets), "get_subnet", Target::project(&subnet.project_id))
         }
         "ports" => {
             let port = ports::get(conn, &id).await?.ok_or_else(missing)?;
-            (Table::Ports, "get_port", Target::project(&port.project_id))
+            (Some(Table::Ports), "get_port", Target::project(&port.project_id))
         }
         "routers" => {
             let router = routers::get(conn, &id).await?.ok_or_else(missing)?;
-            (Table::Routers, "get_router", Target::project(&router.project_id))
+            (Some(Table::Routers), "get_router", Target::project(&router.project_id))
         }
         "floatingips" => {
             let floating_ip = floating_ips::get(conn, &id).await?.ok_or_else(missing)?;
-            (Table::FloatingIps, "get_floatingip", Target::project(&floating_ip.project_id))
+            (Some(Table::FloatingIps), "get_floatingip", Target::project(&floating_ip.project_id))
         }
         "security-groups" => {
             let group = security_groups::get(conn, &id).await?.ok_or_else(missing)?;
-            (Table::SecurityGroups, "get_security_group", Target::project(&group.project_id))
+            (Some(Table::SecurityGroups), "get_security_group", Target::project(&group.project_id))
+        }
+        "security-group-rules" => {
+            let rule = security_groups::get_rule(conn, &id).await?.ok_or_else(missing)?;
+            (None, "get_security_group_rule", Target::project(&rule.project_id))
         }
         _ => return Err(missing()),
     };
     collection::authorize(cx, get_rule, &target, missing)?;
     Ok(Tagged { table, id })
+}
+
+async fn touch(tx: &mut Tx, tagged: &Tagged) -> Result<()> {
+    match tagged.table {
+        Some(table) => Ok(rows::touch(tx, table, &tagged.id).await?),
+        None => Ok(()),
+    }
 }
 
 /// `GET .../tags`
@@ -85,7 +97,7 @@ pub async fn add(cx: &Cx) -> Result<Reply> {
         return Err(invalid(format!("a resource has at most {TAGS_MAX} tags")));
     }
     if tags::add(&mut tx, &tagged.id, tag).await? {
-        rows::touch(&mut tx, tagged.table, &tagged.id).await?;
+        touch(&mut tx, &tagged).await?;
     }
     tx.commit().await?;
     Ok(Reply::empty(StatusCode::CREATED))
@@ -104,7 +116,7 @@ pub async fn replace(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let tagged = tagged(cx, &mut tx).await?;
     tags::replace(&mut tx, &tagged.id, &wanted).await?;
-    rows::touch(&mut tx, tagged.table, &tagged.id).await?;
+    touch(&mut tx, &tagged).await?;
     tx.commit().await?;
     Reply::ok(&json!({ "tags": wanted }))
 }
@@ -117,7 +129,7 @@ pub async fn remove(cx: &Cx) -> Result<Reply> {
     if !tags::remove(&mut tx, &tagged.id, tag).await? {
         return Err(not_found(tag));
     }
-    rows::touch(&mut tx, tagged.table, &tagged.id).await?;
+    touch(&mut tx, &tagged).await?;
     tx.commit().await?;
     Ok(Reply::no_content())
 }
@@ -127,7 +139,7 @@ pub async fn clear(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let tagged = tagged(cx, &mut tx).await?;
     tags::clear(&mut tx, &tagged.id).await?;
-    rows::touch(&mut tx, tagged.table, &tagged.id).await?;
+    touch(&mut tx, &tagged).await?;
     tx.commit().await?;
     Ok(Reply::no_content())
 }

@@ -20,6 +20,14 @@ const RESOURCES: &[(&str, &str)] = &[
     ("extension", "extensions"),
     ("agent", "agents"),
     ("availability_zone", "availability_zones"),
+    ("address_group", "address-groups"),
+    ("address_scope", "address-scopes"),
+    ("subnetpool", "subnetpools"),
+    ("metering_label", "metering/metering-labels"),
+    ("metering_label_rule", "metering/metering-label-rules"),
+    ("service_provider", "service-providers"),
+    ("network_ip_availability", "network-ip-availabilities"),
+    ("auto_allocated_topology", "auto-allocated-topology"),
 ];
 
 /// `GET /`

@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0070_image_deliveries",
     "0071_metadefs",
     "0080_network_addressing",
+    "0081_network_breadth",
 ];
 
 /// A number that all control planes agree on for PostgreSQL's advisory lock.

@@ -191,6 +191,8 @@ pub struct PortSpec {
     pub chassis: Option<String>,
     /// What the guest is told by DHCP besides what its subnets say, or instead.
     pub dhcp_options: Vec<DhcpOption>,
+    /// The names under which guests of its network find it.
+    pub names: Vec<String>,
 }
 
 impl PortSpec {
@@ -208,6 +210,7 @@ impl PortSpec {
             security_groups: Vec::new(),
             dhcp: Vec::new(),
             dhcp_options: Vec::new(),
+            names: Vec::new(),
             hostname: None,
             chassis: None,
         }
@@ -386,6 +389,8 @@ pub enum Remote {
     Any,
     /// These addresses.
     Cidr(IpNet),
+    /// Any of these addresses; of none, nobody.
+    Addresses(Vec<IpNet>),
     /// The ports of that group.
     Group(SecurityGroupId),
 }

@@ -1,10 +1,12 @@
 //! Handlers of networks.
 
+use std::collections::HashMap;
+
 use model::Result;
 use store::network::{
     OWNER_FLOATING_IP, OWNER_ROUTER_GATEWAY,
     networks::{self, Network},
-    ports, subnets,
+    ports, subnet_pools, subnets,
 };
 use web::{Cx, Reply, StatusCode, Target};
 
@@ -24,8 +26,9 @@ pub async fn list(cx: &Cx) -> Result<Reply> {
     let rows = networks::list(&mut conn, select, &page).await?;
     let ids: Vec<_> = rows.iter().map(|n| &n.id).collect();
     let subnets = subnets::of_networks(&mut conn, &ids).await?;
+    let scopes = subnet_pools::scopes(&mut conn, &subnets).await?;
     let provider = sees_provider(cx);
-    collection::page(cx, NAMES.plural, &page, rows.iter().map(|n| shape(n, &subnets, provider)).collect())
+    collection::page(cx, NAMES.plural, &page, rows.iter().map(|n| shape(n, &subnets, &scopes, provider)).collect())
 }
 
 /// `GET /networks/{id}`
@@ -35,7 +38,8 @@ pub async fn show(cx: &Cx) -> Result<Reply> {
     let network = networks::get(&mut conn, id).await?.ok_or_else(|| networks::not_found(id))?;
     collection::authorize(cx, "get_network", &logic::target(&network), || networks::not_found(id))?;
     let subnets = subnets::of_network(&mut conn, &network.id).await?;
-    collection::one(cx, StatusCode::OK, NAMES.singular, shape(&network, &subnets, sees_provider(cx)))
+    let scopes = subnet_pools::scopes(&mut conn, &subnets).await?;
+    collection::one(cx, StatusCode::OK, NAMES.singular, shape(&network, &subnets, &scopes, sees_provider(cx)))
 }
 
 /// `POST /networks`
@@ -49,7 +53,7 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
         cx.authorize(&target)?;
         collection::authorize_attributes(cx, "create_network", &input.attributes, &target)?;
         let network = networks::create(&mut tx, &logic::new_network(&input.body, &project)?).await?;
-        made.push(shape(&network, &[], sees_provider(cx)));
+        made.push(shape(&network, &[], &HashMap::new(), sees_provider(cx)));
     }
     tx.commit().await?;
     collection::made(NAMES, bulk, made)
@@ -68,13 +72,17 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     let after = logic::updated(&network, &input.body)?;
     expect_unused(&mut tx, &network, &after).await?;
     networks::update(&mut tx, &after).await?;
-    if network.admin_state_up != after.admin_state_up || network.mtu != after.mtu {
+    if network.admin_state_up != after.admin_state_up
+        || network.mtu != after.mtu
+        || network.dns_domain != after.dns_domain
+    {
         networks::wake_contents(&mut tx, &network.id).await?;
     }
     let after = networks::lock(&mut tx, id).await?;
     let subnets = subnets::of_network(&mut tx, &network.id).await?;
+    let scopes = subnet_pools::scopes(&mut tx, &subnets).await?;
     tx.commit().await?;
-    collection::one(cx, StatusCode::OK, NAMES.singular, shape(&after, &subnets, sees_provider(cx)))
+    collection::one(cx, StatusCode::OK, NAMES.singular, shape(&after, &subnets, &scopes, sees_provider(cx)))
 }
 
 async fn expect_unused(tx: &mut store::Tx, before: &Network, after: &Network) -> Result<()> {

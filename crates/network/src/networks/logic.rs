@@ -44,6 +44,7 @@ pub fn new_network(create: &Create, project: &ProjectId) -> Result<NewNetwork> {
         network_type: network_type.to_owned(),
         physical_network: create.physical_network.clone(),
         segmentation_id: create.segmentation_id,
+        dns_domain: domain(create.dns_domain.as_deref().unwrap_or_default())?,
         ..base
     })
 }
@@ -78,6 +79,26 @@ fn mtu(network_type: &str, mtu: Option<i64>) -> Result<()> {
     }
 }
 
+/// A domain that ends with a dot, as Neutron wants it; empty is the cloud's own.
+fn domain(given: &str) -> Result<String> {
+    let labels: Vec<&str> = given.trim_end_matches('.').split('.').collect();
+    if given.is_empty() || (given.ends_with('.') && given.len() <= 255 && labels.iter().all(|label| is_label(label))) {
+        return Ok(given.to_owned());
+    }
+    Err(Error::bad_request(
+        "HTTPBadRequest",
+        format!(
+            "Invalid input for dns_domain. Reason: '{given}' is no fully qualified domain name: it must end with a dot."
+        ),
+    ))
+}
+
+/// Whether a host may be called so.
+pub fn is_label(label: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    (1..=63).contains(&label.len()) && label.chars().all(plain) && !label.starts_with('-') && !label.ends_with('-')
+}
+
 fn expect_external_default(external: bool, is_default: bool) -> Result<()> {
     if is_default && !external {
         return Err(invalid("is_default needs router:external"));
@@ -101,6 +122,9 @@ pub fn updated(network: &Network, update: &Update) -> Result<Network> {
     after.external = update.external.unwrap_or(after.external);
     after.is_default = update.is_default.unwrap_or(after.is_default && after.external);
     after.port_security_enabled = update.port_security_enabled.unwrap_or(after.port_security_enabled);
+    if let Some(given) = &update.dns_domain {
+        after.dns_domain = domain(given)?;
+    }
     after.mtu = update.mtu.filter(|mtu| *mtu != 0).unwrap_or(after.mtu);
     expect_external_default(after.external, after.is_default)?;
     Ok(after)

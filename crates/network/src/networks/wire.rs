@@ -1,7 +1,8 @@
 //! Request and response shapes of networks.
 
+use std::collections::HashMap;
+
 use serde::Deserialize;
-use serde_json::Value;
 use store::{
     list::{Direction, SortKey, Type},
     network::{networks::Network, subnets::Subnet},
@@ -65,6 +66,7 @@ pub struct Create {
     #[serde(default, deserialize_with = "flag")]
     pub port_security_enabled: Option<bool>,
     pub mtu: Option<i64>,
+    pub dns_domain: Option<String>,
     #[serde(rename = "provider:network_type")]
     pub network_type: Option<String>,
     #[serde(rename = "provider:physical_network")]
@@ -93,10 +95,11 @@ pub struct Update {
     #[serde(default, deserialize_with = "flag")]
     pub port_security_enabled: Option<bool>,
     pub mtu: Option<i64>,
+    pub dns_domain: Option<String>,
 }
 
 /// A network as the API shows it. `provider`: with what lies below it.
-pub fn shape(network: &Network, subnets: &[Subnet], provider: bool) -> Shape {
+pub fn shape(network: &Network, subnets: &[Subnet], scopes: &HashMap<String, String>, provider: bool) -> Shape {
     let mut shape =
         standard(network.id.as_str(), &network.project_id, &network.description, &network.meta, &network.tags);
     let ids: Vec<&str> = subnets.iter().filter(|s| s.network_id == network.id).map(|s| s.id.as_str()).collect();
@@ -108,8 +111,12 @@ pub fn shape(network: &Network, subnets: &[Subnet], provider: bool) -> Shape {
     shape.insert("router:external".into(), network.external.into());
     shape.insert("mtu".into(), network.mtu.into());
     shape.insert("port_security_enabled".into(), network.port_security_enabled.into());
-    shape.insert("ipv4_address_scope".into(), Value::Null);
-    shape.insert("ipv6_address_scope".into(), Value::Null);
+    shape.insert("dns_domain".into(), network.dns_domain.as_str().into());
+    for (name, version) in [("ipv4_address_scope", 4), ("ipv6_address_scope", 6)] {
+        let own = subnets.iter().filter(|s| s.network_id == network.id && s.ip_version() == version);
+        let scope = own.filter_map(|s| scopes.get(s.subnetpool_id.as_deref()?)).next();
+        shape.insert(name.into(), scope.map(String::as_str).into());
+    }
     if network.external {
         shape.insert("is_default".into(), network.is_default.into());
     }

@@ -19,10 +19,15 @@ use store::network::{
 use web::Target;
 
 use super::wire::{self, Create, FixedIp, Pair, Update};
-use crate::collection::{invalid, text};
+use crate::{
+    collection::{invalid, text},
+    networks::logic::is_label,
+};
 
 /// Neutron's `max_allowed_address_pair`.
 const ADDRESS_PAIRS_MAX: usize = 10;
+/// The domain of guests whose network has none of its own: what Nova calls them by too.
+const DNS_DOMAIN: &str = "novalocal";
 /// An option in itself: no answers at all.
 const DHCP_DISABLED: &str = "dhcp_disabled";
 /// Options of one port: more do not fit into an answer.
@@ -70,6 +75,7 @@ pub fn new_port(create: &Create, network: &Network, project: &ProjectId) -> Resu
         host: create.host.clone().unwrap_or_default(),
         vnic_type: vnic_type(create.vnic_type.as_deref())?,
         binding_profile: create.profile.clone().map_or(base.binding_profile.clone(), Value::Object),
+        dns_name: create.dns_name.as_deref().map(dns_name).transpose()?.unwrap_or_default(),
         extra_dhcp_opts: dhcp_options(&[], create.extra_dhcp_opts.as_deref().unwrap_or_default())?,
         ..base
     })
@@ -156,6 +162,29 @@ fn is_silenced(port: &Port, wanted: Family) -> bool {
     port.extra_dhcp_opts.iter().find(off).is_some_and(|option| option.opt_value.eq_ignore_ascii_case("true"))
 }
 
+/// A name that a guest can be looked up by: one label.
+fn dns_name(given: &str) -> Result<String> {
+    if given.is_empty() || is_label(given) {
+        return Ok(given.to_lowercase());
+    }
+    Err(Error::bad_request(
+        "HTTPBadRequest",
+        format!("Invalid input for dns_name. Reason: '{given}' is not a valid host name."),
+    ))
+}
+
+/// The names under which guests of its network find the port: alone and with the domain.
+fn names(port: &Port, network: &Network) -> Vec<String> {
+    if !is_label(&port.dns_name) {
+        return Vec::new();
+    }
+    let domain = match network.dns_domain.trim_end_matches('.') {
+        "" => DNS_DOMAIN,
+        domain => domain,
+    };
+    vec![port.dns_name.clone(), format!("{}.{domain}", port.dns_name)]
+}
+
 /// Allowed pairs; one without MAC has the port's own, or none yet where that is still to be made.
 fn pairs(given: &[Pair], own: Option<Mac>) -> Result<Vec<AddressPair>> {
     if given.len() > ADDRESS_PAIRS_MAX {
@@ -233,6 +262,9 @@ pub fn updated(port: &Port, update: &Update) -> Result<Port> {
     if let Some(profile) = &update.profile {
         after.binding_profile = Value::Object(profile.clone().unwrap_or_default());
     }
+    if let Some(name) = &update.dns_name {
+        after.dns_name = dns_name(name)?;
+    }
     after.extra_dhcp_opts = dhcp_options(&port.extra_dhcp_opts, update.extra_dhcp_opts.as_deref().unwrap_or_default())?;
     if let Some(given) = &update.allowed_address_pairs {
         after.allowed_address_pairs = pairs(given.as_deref().unwrap_or_default(), Some(after.mac))?;
@@ -303,8 +335,9 @@ pub fn spec(port: &Port, network: &Network, subnets: &[Subnet]) -> PortSpec {
                 asked.map(|s| s.id.clone()).collect()
             }
         },
+        names: names(port, network),
         dhcp_options: port.extra_dhcp_opts.iter().filter_map(driver_option).collect(),
-        hostname: None,
+        hostname: Some(port.dns_name.clone()).filter(|name| is_label(name)),
         chassis: None,
     }
 }

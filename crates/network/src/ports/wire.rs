@@ -47,6 +47,7 @@ pub const LIST: ListSpec = ListSpec {
         Filter::flag("port_security_enabled", "r.port_security_enabled"),
         Filter::exact("project_id", "r.project_id"),
         Filter::exact("tenant_id", "r.project_id"),
+        Filter::exact("dns_name", "r.dns_name"),
         Filter::exact("binding:host_id", "r.host"),
         Filter::exact("binding:vnic_type", "r.vnic_type"),
         Filter::number("revision_number", "r.revision"),
@@ -148,6 +149,7 @@ pub struct Create {
     #[serde(rename = "binding:profile")]
     pub profile: Option<serde_json::Map<String, Value>>,
     pub extra_dhcp_opts: Option<Vec<DhcpOption>>,
+    pub dns_name: Option<String>,
     pub project_id: Option<String>,
     pub tenant_id: Option<String>,
 }
@@ -179,6 +181,7 @@ pub struct Update {
     #[serde(rename = "binding:profile", default, deserialize_with = "nullable")]
     pub profile: Option<Option<serde_json::Map<String, Value>>>,
     pub extra_dhcp_opts: Option<Vec<DhcpOption>>,
+    pub dns_name: Option<String>,
 }
 
 /// A port as the API shows it. `binding`: with the host and what its switch was told.
@@ -198,6 +201,7 @@ pub fn shape(port: &Port, binding: bool) -> Shape {
     shape.insert("security_groups".into(), groups.into());
     shape.insert("port_security_enabled".into(), port.port_security_enabled.into());
     shape.insert("allowed_address_pairs".into(), json!(port.allowed_address_pairs));
+    shape.insert("dns_name".into(), port.dns_name.as_str().into());
     shape.insert("extra_dhcp_opts".into(), json!(port.extra_dhcp_opts));
     shape.insert("binding:vnic_type".into(), port.vnic_type.as_str().into());
     if binding {

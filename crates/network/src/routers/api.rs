@@ -8,7 +8,7 @@ use serde_json::Value;
 use store::{
     Tx,
     network::{
-        networks, ports,
+        Route, networks, ports,
         ports::Port,
         routers::{self, Router},
         subnets,
@@ -18,7 +18,7 @@ use web::{Cx, Reply, StatusCode, Target};
 
 use super::{
     logic,
-    wire::{self, Create, Gateway, Interface, LIST, NAMES, Update, shape},
+    wire::{self, Create, ExtraRoutes, Gateway, Interface, LIST, NAMES, Update, shape},
 };
 use crate::collection;
 
@@ -87,10 +87,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     if let Some(gateway) = &input.body.external_gateway_info {
         update_gateway(cx, &mut tx, &router, gateway.as_ref(), &target).await?;
     }
-    let ports = ports::of_device(&mut tx, &router.id).await?;
-    let ids: Vec<&SubnetId> = ports.iter().flat_map(|p| &p.fixed_ips).map(|ip| &ip.subnet_id).collect();
-    let connected = subnets::by_ids(&mut tx, &ids).await?;
-    let after = logic::updated(&router, &input.body, &connected)?;
+    let after = logic::updated(&router, &input.body, &connected(&mut tx, &router).await?)?;
     routers::update(&mut tx, &after).await?;
     let after = routers::lock(&mut tx, id).await?;
     tx.commit().await?;
@@ -157,6 +154,45 @@ pub async fn remove_interface(cx: &Cx) -> Result<Reply> {
     routers::remove_interface(&mut tx, &router.id, port, subnet.as_ref()).await?;
     tx.commit().await?;
     Reply::ok(&wire::interface(&router, port))
+}
+
+/// `PUT /routers/{id}/add_extraroutes`: those that are there already stay.
+pub async fn add_extraroutes(cx: &Cx) -> Result<Reply> {
+    rewrite_routes(cx, |now, given| {
+        let fresh: Vec<Route> = given.into_iter().filter(|route| !now.contains(route)).collect();
+        now.extend(fresh);
+    })
+    .await
+}
+
+/// `PUT /routers/{id}/remove_extraroutes`: those that are not there are nobody's loss.
+pub async fn remove_extraroutes(cx: &Cx) -> Result<Reply> {
+    rewrite_routes(cx, |now, gone| now.retain(|route| !gone.contains(route))).await
+}
+
+/// Changes routes under the router's lock: whoever changes others at the same time loses nothing.
+async fn rewrite_routes(cx: &Cx, how: impl FnOnce(&mut Vec<Route>, Vec<Route>)) -> Result<Reply> {
+    let id = cx.param("id");
+    let mut tx = cx.db().begin().await?;
+    let router = routers::lock(&mut tx, id).await?;
+    authorize(cx, &router)?;
+    collection::expect_revision(cx, router.meta.revision)?;
+    let given = collection::input::<ExtraRoutes>(cx, NAMES)?.body.routes;
+    let mut routes = router.routes.clone();
+    how(&mut routes, given);
+    let update = Update { routes: Some(Some(routes)), ..Update::default() };
+    let after = logic::updated(&router, &update, &connected(&mut tx, &router).await?)?;
+    routers::update(&mut tx, &after).await?;
+    let after = routers::lock(&mut tx, id).await?;
+    tx.commit().await?;
+    collection::one(cx, StatusCode::OK, NAMES.singular, shape(&after))
+}
+
+/// The subnets that the router has ports on.
+async fn connected(tx: &mut Tx, router: &Router) -> Result<Vec<subnets::Subnet>> {
+    let ports = ports::of_device(tx, &router.id).await?;
+    let ids: Vec<&SubnetId> = ports.iter().flat_map(|p| &p.fixed_ips).map(|ip| &ip.subnet_id).collect();
+    Ok(subnets::by_ids(tx, &ids).await?)
 }
 
 fn is_meant(port: &Port, wanted: &Interface) -> bool {

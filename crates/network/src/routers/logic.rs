@@ -166,7 +166,8 @@ fn advertisement(port: &Port, networks: &[Network], subnets: &[Subnet]) -> Optio
         MODE_STATELESS => AddressMode::Stateless,
         _ => AddressMode::Stateful,
     };
-    let dns_server = subnet.dns_nameservers.iter().find_map(|server| server.parse().ok());
+    let servers = subnets.iter().filter(behind).flat_map(|s| &s.dns_nameservers);
+    let dns_server = servers.filter_map(|server| server.parse().ok()).next();
     Some(Advertisement { mode, mtu: mtu.unwrap_or(MTU_IPV6_MIN), dns_server })
 }
 

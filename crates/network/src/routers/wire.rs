@@ -97,6 +97,14 @@ pub struct Interface {
     pub port_id: Option<String>,
 }
 
+/// `PUT /routers/{id}/add_extraroutes` and its opposite.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs, reason = "Neutron's attributes")]
+pub struct ExtraRoutes {
+    pub routes: Vec<Route>,
+}
+
 /// A router as the API shows it.
 pub fn shape(router: &Router) -> Shape {
     let mut shape = standard(router.id.as_str(), &router.project_id, &router.description, &router.meta, &router.tags);

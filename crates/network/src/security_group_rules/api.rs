@@ -1,14 +1,18 @@
 //! Handlers of security group rules.
 
 use model::{Error, Result, id::ProjectId};
-use store::network::security_groups::{self, Rule};
+use store::network::{
+    address_groups::AddressGroup,
+    plain,
+    security_groups::{self, Rule},
+};
 use web::{Cx, Reply, StatusCode, Target};
 
 use super::{
     logic,
     wire::{Create, LIST, NAMES, shape},
 };
-use crate::collection;
+use crate::collection::{self, Shown as _};
 
 /// `GET /security-group-rules`
 pub async fn list(cx: &Cx) -> Result<Reply> {
@@ -54,6 +58,12 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
         if let Some(remote) = &new.remote_group_id {
             let remote_group = security_groups::get(&mut tx, remote).await?;
             remote_group.filter(|g| see(&g.project_id)).ok_or_else(|| security_groups::not_found(remote))?;
+        }
+        if let Some(remote) = &new.remote_address_group_id {
+            // Locked, so that it does not go meanwhile.
+            let addresses: Option<AddressGroup> = plain::lock(&mut tx, remote).await?;
+            let visible = addresses.filter(|a| cx.can(AddressGroup::GET, &a.target()));
+            visible.ok_or_else(|| AddressGroup::not_found(remote))?;
         }
         logic::expect_new(&new, &group.rules)?;
         made.push(shape(&security_groups::add_rule(&mut tx, &group.id, &group.project_id, &new).await?));

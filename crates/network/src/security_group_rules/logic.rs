@@ -99,7 +99,9 @@ pub fn new_rule(create: &Create) -> Result<NewRule> {
     ports(create, protocol.as_deref())?;
     let remote_ip_prefix = prefix(create.remote_ip_prefix.as_deref(), ethertype)?;
     let remote_group_id = create.remote_group_id.as_deref().filter(|id| !id.is_empty()).map(SecurityGroupId::new);
-    if remote_ip_prefix.is_some() && remote_group_id.is_some() {
+    let remote_address_group_id = create.remote_address_group_id.clone().filter(|id| !id.is_empty());
+    let remotes = [remote_ip_prefix.is_some(), remote_group_id.is_some(), remote_address_group_id.is_some()];
+    if remotes.iter().filter(|given| **given).count() > 1 {
         return Err(Error::bad_request(
             "SecurityGroupMultipleRemoteEntites",
             "Only remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.",
@@ -112,6 +114,7 @@ pub fn new_rule(create: &Create) -> Result<NewRule> {
         port_range_max: create.port_range_max,
         remote_ip_prefix,
         remote_group_id,
+        remote_address_group_id,
         ..NewRule::new(direction, ethertype)
     })
 }
@@ -231,6 +234,7 @@ pub fn expect_new(new: &NewRule, existing: &[Rule]) -> Result<()> {
             && (rule.port_range_min, rule.port_range_max) == (new.port_range_min, new.port_range_max)
             && anyone(&rule.remote_ip_prefix) == anyone(&new.remote_ip_prefix)
             && rule.remote_group_id == new.remote_group_id
+            && rule.remote_address_group_id == new.remote_address_group_id
     };
     match existing.iter().find(same) {
         None => Ok(()),

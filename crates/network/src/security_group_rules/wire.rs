@@ -39,6 +39,7 @@ pub const LIST: ListSpec = ListSpec {
         Filter::number("port_range_max", "r.port_range_max"),
         Filter::exact("remote_ip_prefix", "coalesce(r.remote_ip_prefix, '')"),
         Filter::exact("remote_group_id", "coalesce(r.remote_group_id, '')"),
+        Filter::exact("remote_address_group_id", "coalesce(r.remote_address_group_id, '')"),
         Filter::exact("description", "r.description"),
         Filter::exact("project_id", "r.project_id"),
         Filter::exact("tenant_id", "r.project_id"),
@@ -62,6 +63,7 @@ pub struct Create {
     pub port_range_max: Option<i64>,
     pub remote_ip_prefix: Option<String>,
     pub remote_group_id: Option<String>,
+    pub remote_address_group_id: Option<String>,
     pub description: Option<String>,
     pub project_id: Option<String>,
     pub tenant_id: Option<String>,
@@ -106,7 +108,7 @@ pub fn shape(rule: &Rule) -> Shape {
     shape.insert("port_range_max".into(), rule.port_range_max.into());
     shape.insert("remote_ip_prefix".into(), rule.remote_ip_prefix.as_deref().into());
     shape.insert("remote_group_id".into(), rule.remote_group_id.as_ref().map(|id| id.as_str()).into());
-    shape.insert("remote_address_group_id".into(), Value::Null);
+    shape.insert("remote_address_group_id".into(), rule.remote_address_group_id.as_deref().into());
     shape.insert("normalized_cidr".into(), rule.remote_ip_prefix.as_deref().into());
     shape
 }

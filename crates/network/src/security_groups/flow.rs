@@ -5,7 +5,7 @@ use model::{Result, id::SecurityGroupId};
 use store::{
     Conn, Tx,
     network::{
-        Meta, ports,
+        Meta, address_groups, ports,
         rows::{self, Table},
         security_groups::{self, SecurityGroup},
     },
@@ -30,8 +30,12 @@ impl Resource for SecurityGroups {
         &row.meta
     }
 
-    fn realize<'a>(&'a self, _cx: &'a StepCx, row: &'a SecurityGroup) -> BoxFuture<'a, Result<Outcome>> {
-        Box::pin(async move { Outcome::of(self.0.ensure_security_group(&logic::spec(row)).await) })
+    fn realize<'a>(&'a self, cx: &'a StepCx, row: &'a SecurityGroup) -> BoxFuture<'a, Result<Outcome>> {
+        Box::pin(async move {
+            let ids: Vec<&str> = row.rules.iter().filter_map(|r| r.remote_address_group_id.as_deref()).collect();
+            let addresses = address_groups::by_ids(&mut *cx.db().read().await?, &ids).await?;
+            Outcome::of(self.0.ensure_security_group(&logic::spec(row, &addresses)).await)
+        })
     }
 
     fn realized<'a>(&'a self, tx: &'a mut Tx, row: &'a SecurityGroup) -> BoxFuture<'a, Result<()>> {

@@ -3,7 +3,10 @@
 use drivers::network::{Direction, Family, Protocol, Remote, SecurityGroupRule as DriverRule, SecurityGroupSpec};
 use ipnet::IpNet;
 use model::{Error, Result};
-use store::network::security_groups::{DEFAULT_NAME, Rule, SecurityGroup};
+use store::network::{
+    address_groups::AddressGroup,
+    security_groups::{DEFAULT_NAME, Rule, SecurityGroup},
+};
 
 use super::wire::Update;
 use crate::{
@@ -46,16 +49,16 @@ pub fn expect_not_default(name: &str) -> Result<()> {
 }
 
 /// What OVN is to hold.
-pub fn spec(group: &SecurityGroup) -> SecurityGroupSpec {
+pub fn spec(group: &SecurityGroup, addresses: &[AddressGroup]) -> SecurityGroupSpec {
     SecurityGroupSpec {
         id: group.id.clone(),
         stateful: group.stateful,
-        rules: group.rules.iter().filter_map(rule_spec).collect(),
+        rules: group.rules.iter().filter_map(|rule| rule_spec(rule, addresses)).collect(),
     }
 }
 
 /// A rule in the driver's terms. The API let only such in that have some.
-fn rule_spec(rule: &Rule) -> Option<DriverRule> {
+fn rule_spec(rule: &Rule, addresses: &[AddressGroup]) -> Option<DriverRule> {
     let family = if rule.ethertype == "IPv6" { Family::V6 } else { Family::V4 };
     let port = |value: Option<i64>| value.and_then(|v| u16::try_from(v).ok());
     let byte = |value: Option<i64>| value.and_then(|v| u8::try_from(v).ok());
@@ -68,10 +71,14 @@ fn rule_spec(rule: &Rule) -> Option<DriverRule> {
         ProtocolClass::Icmp => Protocol::Icmp { kind: byte(rule.port_range_min), code: byte(rule.port_range_max) },
         ProtocolClass::Other(number) => Protocol::Number(number),
     };
-    let remote = match (&rule.remote_group_id, &rule.remote_ip_prefix) {
-        (Some(group), _) => Remote::Group(group.clone()),
-        (None, Some(prefix)) => Remote::Cidr(prefix.parse::<IpNet>().ok()?),
-        (None, None) => Remote::Any,
+    let remote = match (&rule.remote_group_id, &rule.remote_ip_prefix, &rule.remote_address_group_id) {
+        (Some(group), ..) => Remote::Group(group.clone()),
+        (None, Some(prefix), _) => Remote::Cidr(prefix.parse::<IpNet>().ok()?),
+        (None, None, Some(id)) => {
+            let group = addresses.iter().find(|group| group.standard.id == *id);
+            Remote::Addresses(group.map(|group| group.addresses.clone()).unwrap_or_default())
+        }
+        (None, None, None) => Remote::Any,
     };
     let direction = if rule.direction == "egress" { Direction::Egress } else { Direction::Ingress };
     Some(DriverRule { id: rule.id.clone(), direction, family, protocol, remote })

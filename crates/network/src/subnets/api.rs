@@ -1,14 +1,21 @@
 //! Handlers of subnets.
 
 use model::{Error, Result};
-use store::network::{networks, subnets};
+use store::{
+    Tx,
+    network::{
+        networks, plain,
+        subnet_pools::{self, SubnetPool},
+        subnets::{self, NewSubnet},
+    },
+};
 use web::{Cx, Reply, StatusCode};
 
 use super::{
     logic,
     wire::{Create, LIST, NAMES, Update, shape},
 };
-use crate::collection;
+use crate::collection::{self, Shown as _};
 
 /// `GET /subnets`
 pub async fn list(cx: &Cx) -> Result<Reply> {
@@ -53,11 +60,48 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
         let target = logic::target(&project, &network);
         cx.authorize(&target)?;
         collection::authorize_attributes(cx, "create_subnet", &input.attributes, &target)?;
-        let subnet = subnets::create(&mut tx, &logic::new_subnet(&input.body, &network, &project)?).await?;
-        made.push(shape(&subnet));
+        let asked = input.body.cidr.as_deref().filter(|text| !text.is_empty()).map(logic::cidr_of).transpose()?;
+        let pool = pool(cx, &mut tx, &input.body).await?;
+        let cidr = match &pool {
+            Some(pool) => {
+                let length = input.body.prefixlen.and_then(|length| u8::try_from(length).ok());
+                Some(subnet_pools::allocate(&mut tx, pool, (&project, &network.id), (asked, length)).await?)
+            }
+            None => asked,
+        };
+        let new = logic::new_subnet(&input.body, cidr, &network, &project)?;
+        let new = NewSubnet { subnetpool_id: pool.map(|pool| pool.standard.id), ..new };
+        made.push(shape(&subnets::create(&mut tx, &new).await?));
     }
     tx.commit().await?;
     collection::made(NAMES, bulk, made)
+}
+
+/// The pool that a new subnet is to be cut from, locked: the one named, or the default one where that is asked for.
+async fn pool(cx: &Cx, tx: &mut Tx, body: &Create) -> Result<Option<SubnetPool>> {
+    let version = body.ip_version.unwrap_or(4);
+    let id = match (&body.subnetpool_id, body.use_default_subnetpool) {
+        (Some(id), _) => id.clone(),
+        (None, Some(true)) => {
+            let found = subnet_pools::default_of(tx, version).await?;
+            let none =
+                || Error::bad_request("BadRequest", format!("No default subnet pool is defined for IPv{version}."));
+            found.ok_or_else(none)?.standard.id
+        }
+        (None, _) => return Ok(None),
+    };
+    let not_found = || SubnetPool::not_found(&id);
+    let pool: SubnetPool = plain::lock(tx, &id).await?.ok_or_else(not_found)?;
+    if !cx.can(SubnetPool::GET, &pool.target()) {
+        return Err(not_found());
+    }
+    if pool.ip_version() != version {
+        return Err(Error::bad_request(
+            "BadRequest",
+            format!("Bad subnets request: subnet pool {id} is one of IPv{}.", pool.ip_version()),
+        ));
+    }
+    Ok(Some(pool))
 }
 
 /// `PUT /subnets/{id}`

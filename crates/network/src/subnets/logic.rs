@@ -34,20 +34,19 @@ pub fn target(project: &ProjectId, network: &Network) -> Target {
         .with("network:tenant_id", network.project_id.as_str())
 }
 
-/// The subnet that a request asks for.
+/// The subnet that a request asks for, of that range.
 ///
 /// # Errors
 /// Bad request that says which attribute can't be.
-pub fn new_subnet(create: &Create, network: &Network, project: &ProjectId) -> Result<NewSubnet> {
+pub fn new_subnet(create: &Create, cidr: Option<IpNet>, network: &Network, project: &ProjectId) -> Result<NewSubnet> {
     text("name", create.name.as_deref().unwrap_or_default())?;
     text("description", create.description.as_deref().unwrap_or_default())?;
-    let cidr = create.cidr.as_deref().ok_or_else(|| {
+    let cidr = cidr.ok_or_else(|| {
         Error::bad_request(
             "BadRequest",
             "Bad subnets request: A cidr must be specified in the absence of a subnet pool.",
         )
     })?;
-    let cidr = cidr_of(cidr)?;
     expect_version(create, cidr)?;
     let gateway_ip = match &create.gateway_ip {
         None => first_usable(cidr),
@@ -77,7 +76,10 @@ pub fn new_subnet(create: &Create, network: &Network, project: &ProjectId) -> Re
 }
 
 /// A range whose address is its first: what Neutron takes is normalised likewise.
-fn cidr_of(text: &str) -> Result<IpNet> {
+///
+/// # Errors
+/// Bad request for what is no range that guests can be in.
+pub fn cidr_of(text: &str) -> Result<IpNet> {
     let not_a_subnet = || {
         Error::bad_request(
             "HTTPBadRequest",

@@ -35,6 +35,7 @@ pub const LIST: ListSpec = ListSpec {
         Filter::exact("description", "r.description"),
         Filter::exact("network_id", "r.network_id"),
         Filter::exact("cidr", "r.cidr"),
+        Filter::exact("subnetpool_id", "coalesce(r.subnetpool_id, '')"),
         Filter::exact("gateway_ip", "coalesce(r.gateway_ip, '')"),
         Filter::number("ip_version", "r.ip_version"),
         Filter::flag("enable_dhcp", "r.enable_dhcp"),
@@ -76,18 +77,25 @@ pub struct Create {
     pub ipv6_ra_mode: Option<String>,
     pub ipv6_address_mode: Option<String>,
     pub service_types: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "version")]
+    pub prefixlen: Option<i64>,
+    pub subnetpool_id: Option<String>,
+    #[serde(default, deserialize_with = "flag")]
+    pub use_default_subnetpool: Option<bool>,
     pub project_id: Option<String>,
     pub tenant_id: Option<String>,
 }
 
-/// Clients write the version as a number or as text.
+/// Clients write version and length as a number or as text.
 fn version<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
     use serde::de::Error as _;
     match Value::deserialize(from)? {
         Value::Null => Ok(None),
         Value::Number(n) => Ok(n.as_i64()),
-        Value::String(text) => text.parse().map(Some).map_err(|_| D::Error::custom("ip_version is 4 or 6")),
-        _ => Err(D::Error::custom("ip_version is 4 or 6")),
+        Value::String(text) => {
+            text.parse().map(Some).map_err(|_| D::Error::custom("ip_version is 4 or 6, prefixlen a number"))
+        }
+        _ => Err(D::Error::custom("ip_version is 4 or 6, prefixlen a number")),
     }
 }
 
@@ -124,6 +132,6 @@ pub fn shape(subnet: &Subnet) -> Shape {
     shape.insert("ipv6_ra_mode".into(), subnet.ipv6_ra_mode.as_deref().into());
     shape.insert("ipv6_address_mode".into(), subnet.ipv6_address_mode.as_deref().into());
     shape.insert("service_types".into(), subnet.service_types.as_slice().into());
-    shape.insert("subnetpool_id".into(), Value::Null);
+    shape.insert("subnetpool_id".into(), subnet.subnetpool_id.as_deref().into());
     shape
 }

@@ -1,10 +1,12 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a panic is how tests fail")]
 //! The network service over its API, on both databases, with OVN's stand-in behind its flows.
 
+mod address_groups;
 mod floating_ips;
 mod flows;
 mod ipv6;
 mod networks;
+mod pools;
 mod ports;
 mod quotas;
 mod routers;

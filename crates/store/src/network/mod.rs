@@ -3,7 +3,10 @@
 //! | module | holds |
 //! |---|---|
 //! | [`networks`], [`subnets`], [`ports`], [`routers`], [`floating_ips`], [`security_groups`] | one table family each |
+//! | [`address_groups`], [`metering`], [`subnet_pools`] | resources without a flow |
+//! | [`plain`] | what all resources without a flow have |
 //! | `addresses` | which addresses a port gets |
+//! | [`ip_availability`] | how many addresses are left |
 //! | [`rows`] | revisions and deletion, the same in all of them |
 //! | [`tags`] | tags of all of them |
 //! | [`chassis`] | hosts that may hold gateways |
@@ -14,15 +17,20 @@
 //! leaves the row, marked, to its flow. Locks are taken in this order, so that no two transactions deadlock: quota of
 //! the project, network, then what lies in it.
 
+pub mod address_groups;
 mod addresses;
 pub mod audit;
 pub mod chassis;
 pub mod floating_ips;
+pub mod ip_availability;
+pub mod metering;
 pub mod networks;
+pub mod plain;
 pub mod ports;
 pub mod routers;
 pub mod rows;
 pub mod security_groups;
+pub mod subnet_pools;
 pub mod subnets;
 pub mod tags;
 

@@ -61,6 +61,8 @@ pub struct Network {
     pub physical_network: Option<String>,
     /// Its VLAN or VNI.
     pub segmentation_id: Option<i64>,
+    /// The domain of its guests' names, with its last dot; empty is the cloud's own.
+    pub dns_domain: String,
     /// What all tables have.
     pub meta: Meta,
     /// Its tags.
@@ -85,6 +87,7 @@ impl Network {
             network_type: row.text("network_type")?,
             physical_network: row.opt_text("physical_network")?,
             segmentation_id: row.opt_int("segmentation_id")?,
+            dns_domain: row.text("dns_domain")?,
             meta: Meta::from_row(row)?,
             tags: Vec::new(),
         })
@@ -127,6 +130,8 @@ pub struct NewNetwork {
     pub physical_network: Option<String>,
     /// Its VLAN or VNI; none chooses a VNI.
     pub segmentation_id: Option<i64>,
+    /// The domain of its guests' names; empty is the cloud's own.
+    pub dns_domain: String,
 }
 
 impl NewNetwork {
@@ -147,6 +152,7 @@ impl NewNetwork {
             network_type: TYPE_OVERLAY.to_owned(),
             physical_network: None,
             segmentation_id: None,
+            dns_domain: String::new(),
         }
     }
 }
@@ -173,9 +179,9 @@ pub async fn create(tx: &mut Tx, new: &NewNetwork) -> Result<Network, Error> {
     let mtu = new.mtu.unwrap_or(if new.network_type == TYPE_OVERLAY { MTU_OVERLAY } else { MTU_PROVIDER });
     let inserted = query(
         "insert into networks (id, project_id, name, description, admin_state_up, status, shared, external, is_default, \
-         auto_allocated, mtu, port_security_enabled, network_type, physical_network, segmentation_id, revision, \
-         realized_revision, created_at, updated_at) \
-         values ($1, $2, $3, $4, $5, 'ACTIVE', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)",
+         auto_allocated, mtu, port_security_enabled, network_type, physical_network, segmentation_id, dns_domain, \
+         revision, realized_revision, created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, 'ACTIVE', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18)",
     )
     .bind(new.id.as_str())
     .bind(new.project_id.as_str())
@@ -191,6 +197,7 @@ pub async fn create(tx: &mut Tx, new: &NewNetwork) -> Result<Network, Error> {
     .bind(new.network_type.as_str())
     .bind(new.physical_network.as_deref())
     .bind(segmentation_id)
+    .bind(new.dns_domain.as_str())
     .bind(meta.revision)
     .bind(meta.realized_revision)
     .bind(meta.created_at.0)
@@ -334,8 +341,8 @@ pub async fn default_external(conn: &mut Conn) -> Result<Option<Network>> {
 pub async fn update(tx: &mut Tx, network: &Network) -> Result<()> {
     query(
         "update networks set name = $2, description = $3, admin_state_up = $4, shared = $5, external = $6, \
-         is_default = $7, mtu = $8, port_security_enabled = $9, revision = revision + 1, updated_at = $10 \
-         where id = $1 and deleted_at is null",
+         is_default = $7, mtu = $8, port_security_enabled = $9, dns_domain = $10, revision = revision + 1, \
+         updated_at = $11 where id = $1 and deleted_at is null",
     )
     .bind(network.id.as_str())
     .bind(network.name.as_str())
@@ -346,6 +353,7 @@ pub async fn update(tx: &mut Tx, network: &Network) -> Result<()> {
     .bind(i64::from(network.is_default))
     .bind(network.mtu)
     .bind(i64::from(network.port_security_enabled))
+    .bind(network.dns_domain.as_str())
     .bind(tx.now().0)
     .execute(&mut **tx)
     .await?;
@@ -415,6 +423,28 @@ pub async fn auto_allocate(tx: &mut Tx, project: &ProjectId) -> Result<NetworkId
     let router = routers::create(tx, &router).await?;
     routers::add_subnet(tx, &router.id, &subnet).await?;
     Ok(network.id)
+}
+
+/// Takes the project's automatic network away with its router.
+///
+/// # Errors
+/// `NetworkInUse` while other ports are on it; `NetworkNotFound` where there is none.
+pub async fn remove_allocated(tx: &mut Tx, project: &ProjectId) -> Result<(), Error> {
+    let row = query("select id from networks where project_id = $1 and auto_allocated = 1 and deleted_at is null")
+        .bind(project.as_str())
+        .fetch_optional(&mut **tx)
+        .await
+        .map_err(crate::Error::from)?;
+    let id: NetworkId = row.ok_or_else(|| not_found("of the automatic topology"))?.id("id")?;
+    let interfaces: Vec<_> = ports::on_network(tx, &id).await?.into_iter().filter(ports::Port::is_of_router).collect();
+    for port in interfaces {
+        let router = model::id::RouterId::new(port.device_id.as_str());
+        routers::remove_interface(tx, &router, &port, None).await?;
+        if routers::interfaces(tx, &router).await?.is_empty() {
+            routers::delete(tx, &router).await?;
+        }
+    }
+    delete(tx, &id).await
 }
 
 /// The range of each project's automatic network. Projects' networks don't meet, so that it can be the same.

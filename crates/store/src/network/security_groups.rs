@@ -85,6 +85,8 @@ pub struct Rule {
     pub remote_ip_prefix: Option<String>,
     /// The other end's group.
     pub remote_group_id: Option<SecurityGroupId>,
+    /// The other end's address group.
+    pub remote_address_group_id: Option<String>,
     /// Counts changes.
     pub revision: i64,
     /// When it was made.
@@ -109,6 +111,7 @@ impl Rule {
             port_range_max: row.opt_int("port_range_max")?,
             remote_ip_prefix: row.opt_text("remote_ip_prefix")?,
             remote_group_id: row.opt_id("remote_group_id")?,
+            remote_address_group_id: row.opt_text("remote_address_group_id")?,
             revision: row.int("revision")?,
             created_at: row.time("created_at")?,
             updated_at: row.time("updated_at")?,
@@ -138,6 +141,8 @@ pub struct NewRule {
     pub remote_ip_prefix: Option<String>,
     /// The other end's group.
     pub remote_group_id: Option<SecurityGroupId>,
+    /// The other end's address group.
+    pub remote_address_group_id: Option<String>,
 }
 
 impl NewRule {
@@ -153,6 +158,7 @@ impl NewRule {
             port_range_max: None,
             remote_ip_prefix: None,
             remote_group_id: None,
+            remote_address_group_id: None,
         }
     }
 }
@@ -391,8 +397,8 @@ pub async fn add_rule(tx: &mut Tx, group: &SecurityGroupId, project: &ProjectId,
     charge(tx, project, "security_group_rule", 1).await?;
     query(
         "insert into security_group_rules (id, security_group_id, project_id, description, direction, ethertype, \
-         protocol, port_range_min, port_range_max, remote_ip_prefix, remote_group_id, revision, created_at, updated_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0, $12, $12)",
+         protocol, port_range_min, port_range_max, remote_ip_prefix, remote_group_id, remote_address_group_id, revision, created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, $13, $13)",
     )
     .bind(new.id.as_str())
     .bind(group.as_str())
@@ -405,6 +411,7 @@ pub async fn add_rule(tx: &mut Tx, group: &SecurityGroupId, project: &ProjectId,
     .bind(new.port_range_max)
     .bind(new.remote_ip_prefix.as_deref())
     .bind(new.remote_group_id.as_ref().map(|id| id.as_str()))
+    .bind(new.remote_address_group_id.as_deref())
     .bind(tx.now().0)
     .execute(&mut **tx)
     .await

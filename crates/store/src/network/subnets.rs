@@ -66,6 +66,8 @@ pub struct Subnet {
     pub ipv6_address_mode: Option<String>,
     /// The device owners whose ports may have addresses here unasked; none is all.
     pub service_types: Vec<String>,
+    /// The pool that it was cut from.
+    pub subnetpool_id: Option<String>,
     /// Where addresses come from when nobody asks for a certain one.
     pub pools: Vec<Pool>,
     /// What all tables have.
@@ -90,6 +92,7 @@ impl Subnet {
             ipv6_ra_mode: row.opt_text("ipv6_ra_mode")?,
             ipv6_address_mode: row.opt_text("ipv6_address_mode")?,
             service_types: row.json("service_types")?,
+            subnetpool_id: row.opt_text("subnetpool_id")?,
             pools: Vec::new(),
             meta: Meta::from_row(row)?,
             tags: Vec::new(),
@@ -156,6 +159,8 @@ pub struct NewSubnet {
     pub ipv6_address_mode: Option<String>,
     /// The device owners whose ports may have addresses here unasked; none is all.
     pub service_types: Vec<String>,
+    /// The pool that it was cut from.
+    pub subnetpool_id: Option<String>,
 }
 
 impl NewSubnet {
@@ -176,6 +181,7 @@ impl NewSubnet {
             ipv6_ra_mode: None,
             ipv6_address_mode: None,
             service_types: Vec::new(),
+            subnetpool_id: None,
         }
     }
 }
@@ -221,9 +227,9 @@ async fn insert(tx: &mut Tx, new: &NewSubnet) -> Result<()> {
     let meta = Meta::new(tx.now());
     query(
         "insert into subnets (id, network_id, project_id, name, description, ip_version, cidr, gateway_ip, enable_dhcp, \
-         dns_nameservers, host_routes, ipv6_ra_mode, ipv6_address_mode, service_types, revision, realized_revision, \
-         created_at, updated_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)",
+         dns_nameservers, host_routes, ipv6_ra_mode, ipv6_address_mode, service_types, subnetpool_id, revision, \
+         realized_revision, created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18)",
     )
     .bind(new.id.as_str())
     .bind(new.network_id.as_str())
@@ -239,6 +245,7 @@ async fn insert(tx: &mut Tx, new: &NewSubnet) -> Result<()> {
     .bind(new.ipv6_ra_mode.as_deref())
     .bind(new.ipv6_address_mode.as_deref())
     .bind(json(&new.service_types))
+    .bind(new.subnetpool_id.as_deref())
     .bind(meta.revision)
     .bind(meta.realized_revision)
     .bind(meta.created_at.0)

@@ -99,6 +99,13 @@ fn match_of(group: &str, rule: &SecurityGroupRule) -> String {
         Remote::Any => {}
         Remote::Cidr(net) if net.prefix_len() == 0 => {}
         Remote::Cidr(net) => terms.push(format!("{ip}.{other} == {}", net.trunc())),
+        Remote::Addresses(all) => {
+            let own = all.iter().filter(|net| net.addr().is_ipv4() == (rule.family == Family::V4));
+            let own: Vec<String> = own.map(|net| net.trunc().to_string()).collect();
+            // A set must not be empty: what matches nothing is said in another way.
+            let set = if own.is_empty() { "0".to_owned() } else { format!("{ip}.{other} == {{{}}}", own.join(", ")) };
+            terms.push(set);
+        }
         Remote::Group(id) => terms.push(format!("{ip}.{other} == ${}_{ip}", rows::group_name(id.as_str()))),
     }
     match rule.protocol {
@@ -144,6 +151,19 @@ mod tests {
             (
                 rule(Direction::Ingress, Family::V4, Protocol::Any, Remote::Group("a-b".into())),
                 "outport == @pg_g && ip4 && ip4.src == $pg_a_b_ip4",
+            ),
+            (
+                rule(
+                    Direction::Ingress,
+                    Family::V4,
+                    Protocol::Any,
+                    Remote::Addresses(vec!["10.0.0.1/32".parse().unwrap(), "2001:db8::/64".parse().unwrap()]),
+                ),
+                "outport == @pg_g && ip4 && ip4.src == {10.0.0.1/32}",
+            ),
+            (
+                rule(Direction::Ingress, Family::V6, Protocol::Any, Remote::Addresses(Vec::new())),
+                "outport == @pg_g && ip6 && 0",
             ),
             (
                 rule(Direction::Egress, Family::V4, Protocol::Udp(Some((1000, 2000))), cidr("10.1.2.3/8")),

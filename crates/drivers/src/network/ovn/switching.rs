@@ -151,8 +151,28 @@ pub(super) fn ensure_port(plan: &mut Plan<'_>, spec: &PortSpec) -> Result<()> {
         ("external_ids", rows::marks(OwnedKind::Port, id, &[("nacre-network", spec.network_id.as_str())])),
     ];
     plan.ensure(Wanted { table: SWITCH_PORT, uuid, columns, parent: Some(parent) });
+    ensure_names(plan, spec, parent.uuid);
     plan.ensure_memberships(GROUP, "ports", uuid, &groups);
     Ok(())
+}
+
+/// The port's names, in a row of its own: a network with many guests costs no more than one with few.
+fn ensure_names(plan: &mut Plan<'_>, spec: &PortSpec, switch: Uuid) {
+    let uuid = names_row(spec.id.as_str());
+    if spec.names.is_empty() || spec.ips.is_empty() {
+        plan.remove_root(DNS, uuid);
+        return;
+    }
+    let addresses = spec.ips.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" ");
+    let marks = Datum::map([(rows::KIND_KEY, "port-names"), ("nacre-port", spec.id.as_str())]);
+    let records = spec.names.iter().map(|name| (name.to_lowercase(), addresses.clone()));
+    let columns = vec![("records", Datum::map(records)), ("external_ids", marks)];
+    let parent = Some(Parent { table: SWITCH, column: "dns_records", uuid: switch });
+    plan.ensure(Wanted { table: DNS, uuid, columns, parent });
+}
+
+fn names_row(port: &str) -> Uuid {
+    rows::derived(&["port-names", port])
 }
 
 /// The port's own DHCP answers: those of its subnet and what it is told besides. Without the latter, the subnet's row.
@@ -184,6 +204,7 @@ pub(super) fn remove_port(plan: &mut Plan<'_>, id: &str) {
     for family in [Family::V4, Family::V6] {
         plan.remove_root(DHCP, own_dhcp_row(id, family));
     }
+    plan.remove_root(DNS, names_row(id));
     if there {
         plan.remove_child(SWITCH, "ports", uuid);
     }

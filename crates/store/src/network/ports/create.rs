@@ -11,8 +11,10 @@ use super::{
     security_group_needs_port_security, set_groups,
 };
 use crate::{
-    Result, Tx, events, flows,
-    network::{Meta, OWNER_FLOATING_IP, RequestedIp, addresses, charge, json, networks, security_groups},
+    Result, RowExt, Tx, events, flows,
+    network::{
+        Meta, OWNER_FLOATING_IP, OWNER_SERVER_PREFIX, RequestedIp, addresses, charge, json, networks, security_groups,
+    },
     query,
 };
 
@@ -56,6 +58,8 @@ pub struct NewPort {
     pub binding_profile: serde_json::Value,
     /// What its guest is told by DHCP besides what its subnets say.
     pub extra_dhcp_opts: Vec<DhcpOption>,
+    /// The name that others find it by; of a server's port empty is the server's own.
+    pub dns_name: String,
 }
 
 impl NewPort {
@@ -79,6 +83,7 @@ impl NewPort {
             vnic_type: "normal".to_owned(),
             binding_profile: serde_json::Value::Object(serde_json::Map::new()),
             extra_dhcp_opts: Vec::new(),
+            dns_name: String::new(),
         }
     }
 }
@@ -110,12 +115,16 @@ pub async fn create(tx: &mut Tx, new: &NewPort) -> Result<Port, Error> {
 
 async fn insert(tx: &mut Tx, new: &NewPort, mac: Mac, port_security: bool) -> Result<(), Error> {
     let meta = Meta::new(tx.now());
+    let name = match new.dns_name.as_str() {
+        "" => name_of_server(tx, &new.device_id, &new.device_owner).await?,
+        name => name.to_owned(),
+    };
     let status = if new.device_owner == OWNER_FLOATING_IP { "N/A" } else { "DOWN" };
     let inserted = query(
         "insert into ports (id, network_id, project_id, name, description, admin_state_up, status, mac, device_id, \
          device_owner, port_security_enabled, allowed_address_pairs, host, vnic_type, binding_profile, extra_dhcp_opts, \
-         active, revision, realized_revision, created_at, updated_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, 0, $17, $18, $19, $19)",
+         dns_name, active, revision, realized_revision, created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 0, $18, $19, $20, $20)",
     )
     .bind(new.id.as_str())
     .bind(new.network_id.as_str())
@@ -133,6 +142,7 @@ async fn insert(tx: &mut Tx, new: &NewPort, mac: Mac, port_security: bool) -> Re
     .bind(new.vnic_type.as_str())
     .bind(new.binding_profile.to_string())
     .bind(json(&new.extra_dhcp_opts))
+    .bind(name)
     .bind(meta.revision)
     .bind(meta.realized_revision)
     .bind(meta.created_at.0)
@@ -143,6 +153,15 @@ async fn insert(tx: &mut Tx, new: &NewPort, mac: Mac, port_security: bool) -> Re
         Err(error) if error.is_unique_violation() => Err(mac_in_use(mac, &new.network_id)),
         other => other.map(|_| ()).map_err(Error::from),
     }
+}
+
+/// The host name of the server that has the port; empty where none has it.
+pub(super) async fn name_of_server(tx: &mut Tx, device_id: &str, device_owner: &str) -> Result<String> {
+    if !device_owner.starts_with(OWNER_SERVER_PREFIX) {
+        return Ok(String::new());
+    }
+    let row = query("select hostname from servers where id = $1").bind(device_id).fetch_optional(&mut **tx).await?;
+    row.map_or_else(|| Ok(String::new()), |row| row.text("hostname"))
 }
 
 async fn choose_mac(tx: &mut Tx, new: &NewPort) -> Result<Mac, Error> {

@@ -96,6 +96,8 @@ pub struct Port {
     pub binding_profile: serde_json::Value,
     /// What its guest is told by DHCP besides what its subnets say.
     pub extra_dhcp_opts: Vec<DhcpOption>,
+    /// The name that others find it by; empty is none.
+    pub dns_name: String,
     /// Whether its host reports that packets flow.
     pub active: bool,
     /// What all tables have.
@@ -127,6 +129,7 @@ impl Port {
             vnic_type: row.text("vnic_type")?,
             binding_profile: row.json("binding_profile")?,
             extra_dhcp_opts: row.json("extra_dhcp_opts")?,
+            dns_name: row.text("dns_name")?,
             active: row.flag("active")?,
             meta: Meta::from_row(row)?,
             fixed_ips: Vec::new(),
@@ -314,7 +317,7 @@ pub async fn update(tx: &mut Tx, port: &Port) -> Result<(), Error> {
     let updated = query(
         "update ports set name = $2, description = $3, admin_state_up = $4, mac = $5, device_id = $6, device_owner = $7, \
          port_security_enabled = $8, allowed_address_pairs = $9, host = $10, vnic_type = $11, binding_profile = $12, \
-         extra_dhcp_opts = $13 where id = $1",
+         extra_dhcp_opts = $13, dns_name = $14 where id = $1",
     )
     .bind(port.id.as_str())
     .bind(port.name.as_str())
@@ -329,6 +332,7 @@ pub async fn update(tx: &mut Tx, port: &Port) -> Result<(), Error> {
     .bind(port.vnic_type.as_str())
     .bind(port.binding_profile.to_string())
     .bind(json(&port.extra_dhcp_opts))
+    .bind(port.dns_name.as_str())
     .execute(&mut **tx)
     .await
     .map_err(crate::Error::from);
@@ -403,9 +407,12 @@ pub async fn bind(tx: &mut Tx, id: &PortId, host: &str, device_id: &str, device_
     if (port.host.as_str(), port.device_id.as_str(), port.device_owner.as_str()) == (host, device_id, device_owner) {
         return Ok(());
     }
-    let port =
-        Port { host: host.to_owned(), device_id: device_id.to_owned(), device_owner: device_owner.to_owned(), ..port };
-    update(tx, &port).await
+    let dns_name = match port.dns_name.as_str() {
+        "" => create::name_of_server(tx, device_id, device_owner).await?,
+        name => name.to_owned(),
+    };
+    let (host, device_id, device_owner) = (host.to_owned(), device_id.to_owned(), device_owner.to_owned());
+    update(tx, &Port { host, device_id, device_owner, dns_name, ..port }).await
 }
 
 /// Takes a port from its device; the port stays.
