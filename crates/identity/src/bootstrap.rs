@@ -96,8 +96,7 @@ pub async fn bootstrap(state: &Arc<State>, wanted: &Bootstrap) -> Result<Bootstr
     let admin_project = ensure_project(&mut tx, "admin", "For administrators.").await?;
     let admin_user = ensure_user(&mut tx, "admin", admin_hash).await?;
     for target in [Target::Project(admin_project.clone()), Target::System] {
-        let assignment = Assignment { user_id: admin_user.clone(), target, role_id: admin.clone() };
-        assignments::insert(&mut tx, &assignment).await?;
+        assignments::insert(&mut tx, &Assignment::of_user(&admin_user, target, &admin)).await?;
     }
     let (mut demo_project, mut demo_user) = (None, None);
     if wanted.demo_password.is_some() {
@@ -105,7 +104,7 @@ pub async fn bootstrap(state: &Arc<State>, wanted: &Bootstrap) -> Result<Bootstr
         let user_id = ensure_user(&mut tx, "demo", demo_hash).await?;
         let role_id = ensure_role(&mut tx, "member").await?;
         let target = Target::Project(project.clone());
-        assignments::insert(&mut tx, &Assignment { user_id: user_id.clone(), target, role_id }).await?;
+        assignments::insert(&mut tx, &Assignment::of_user(&user_id, target, &role_id)).await?;
         (demo_project, demo_user) = (Some(project), Some(user_id));
     }
     ensure_catalog(&mut tx, wanted).await?;
@@ -131,6 +130,8 @@ async fn ensure_domain(tx: &mut Write) -> Result<()> {
         name: "Default".to_owned(),
         description: "The default domain".to_owned(),
         enabled: true,
+        tags: Vec::new(),
+        options: Extra::new(),
         extra: Extra::new(),
         created_at,
     };
@@ -144,7 +145,10 @@ async fn ensure_role(tx: &mut Write, name: &str) -> Result<RoleId> {
     let role = Role {
         id: RoleId::random_hex(),
         name: name.to_owned(),
+        domain_id: None,
         description: None,
+        // Policy rules go by these names: nobody removes them by mistake.
+        options: Extra::from_iter([("immutable".to_owned(), true.into())]),
         extra: Extra::new(),
         created_at: tx.now(),
     };
@@ -166,6 +170,7 @@ async fn ensure_project(tx: &mut Write, name: &str, description: &str) -> Result
         enabled: true,
         generation: 0,
         tags: Vec::new(),
+        options: Extra::new(),
         extra: Extra::new(),
         created_at: tx.now(),
     };

@@ -19,7 +19,7 @@ pub async fn doctor(db: &Db) -> Result<Vec<Finding>> {
         .await?
         .into_iter()
         .map(|(actor, kind, target, role)| {
-            let problem = format!("user {actor} has role {role} on {kind} {target}, and one of them is gone");
+            let problem = format!("{actor} has role {role} on {kind} {target}, and one of them is gone");
             Finding::new("role assignment", format!("{actor}/{target}/{role}"), problem)
         })
         .collect();

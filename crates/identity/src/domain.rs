@@ -35,7 +35,7 @@ pub async fn list(cx: &Cx) -> Result<Reply> {
     let own = own(cx);
     cx.authorize(&own.map_or_else(Target::none, |id| Target::none().with("target.domain.id", id.as_str())))?;
     let mut select = domains::select();
-    LIST.filter(&cx.query, &mut select)?;
+    wire::filter(cx, &LIST, &mut select)?;
     if let Some(own) = own {
         select.equal("t.id", own.as_str());
     }
@@ -50,59 +50,95 @@ pub async fn get(cx: &Cx) -> Result<Reply> {
     Reply::ok(&json!({ "domain": show(cx, &domain) }))
 }
 
-/// `POST /v3/domains`.
+/// `POST /v3/domains`: with a random id, or one that the client chooses.
 pub async fn create(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
     cx.authorize(&Target::none())?;
     let mut fields = Fields::of(cx, "domain")?;
-    fields.no_options()?;
-    // Domains have no tags here; an empty list says the same.
-    fields.tags()?;
-    let domain = Domain {
-        id: DomainId::random_hex(),
-        name: fields.name("name", NAME_CHARS_MAX)?.ok_or_else(|| wire::required("name"))?,
-        description: fields.nullable_text("description")?.flatten().unwrap_or_default(),
-        enabled: fields.flag("enabled")?.unwrap_or(true),
-        extra: fields.extra()?,
-        created_at: cx.now(),
+    let id = match fields.text("explicit_domain_id")? {
+        None => DomainId::random_hex(),
+        Some(id) if id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()) => DomainId::new(id.to_lowercase()),
+        Some(_) => {
+            let message = "explicit_domain_id must be a UUID without dashes: 32 hexadecimal digits.";
+            return Err(Error::bad_request("DomainIdInvalid", message));
+        }
     };
+    let domain = new(cx, fields, id)?;
     let mut tx = state.begin().await?;
+    if domains::get(&mut tx, &domain.id).await?.is_some() {
+        let message = format!("Conflict occurred attempting to store domain - Duplicate ID, {}.", domain.id);
+        return Err(Error::conflict("Conflict", message));
+    }
     domains::insert(&mut tx, &domain).await.map_err(wire::duplicate("domain", &domain.name))?;
     state.commit(tx).await?;
     Reply::created(&json!({ "domain": show(cx, &domain) }))
 }
 
+/// A new domain out of a request.
+///
+/// # Errors
+/// Bad request.
+pub fn new(cx: &Cx, mut fields: Fields, id: DomainId) -> Result<Domain> {
+    Ok(Domain {
+        id,
+        name: fields.name("name", NAME_CHARS_MAX)?.ok_or_else(|| wire::required("name"))?,
+        description: fields.nullable_text("description")?.flatten().unwrap_or_default(),
+        enabled: fields.flag("enabled")?.unwrap_or(true),
+        tags: fields.tags()?.unwrap_or_default(),
+        options: fields.immutable()?.options(),
+        extra: fields.extra()?,
+        created_at: cx.now(),
+    })
+}
+
 /// `PATCH /v3/domains/{domain_id}`.
 pub async fn update(cx: &Cx) -> Result<Reply> {
-    let state: &State = cx.state()?;
     let id = load(cx).await?.id;
-    let mut fields = Fields::of(cx, "domain")?;
-    fields.unchanged("id", Some(id.as_str()))?;
-    fields.no_options()?;
-    fields.tags()?;
+    let domain = change(cx, Fields::of(cx, "domain")?, &id).await?;
+    Reply::ok(&json!({ "domain": show(cx, &domain) }))
+}
+
+/// Changes a domain as a request says.
+///
+/// # Errors
+/// Bad request, forbidden where it is immutable, conflict where another has the name.
+pub async fn change(cx: &Cx, mut fields: Fields, id: &DomainId) -> Result<Domain> {
+    let state: &State = cx.state()?;
     let mut tx = state.begin().await?;
-    let mut domain = domains::get(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;
+    let mut domain = domains::get(&mut tx, id).await?.ok_or_else(|| missing(id))?;
+    fields.immutable()?.apply("domain", id.as_str(), &mut domain.options)?;
+    fields.unchanged("id", Some(id.as_str()))?;
     let was_enabled = domain.enabled;
     domain.name = fields.name("name", NAME_CHARS_MAX)?.unwrap_or(domain.name);
     if let Some(description) = fields.nullable_text("description")? {
         domain.description = description.unwrap_or_default();
     }
     domain.enabled = fields.flag("enabled")?.unwrap_or(was_enabled);
+    domain.tags = fields.tags()?.unwrap_or(domain.tags);
     domain.extra.extend(fields.extra()?);
     domains::update(&mut tx, &domain).await.map_err(wire::duplicate("domain", &domain.name))?;
     if was_enabled && !domain.enabled {
         domains::void_tokens(&mut tx, &domain.id).await?;
     }
     state.commit(tx).await?;
-    Reply::ok(&json!({ "domain": show(cx, &domain) }))
+    Ok(domain)
 }
 
-/// `DELETE /v3/domains/{domain_id}`: only once it is disabled, and with all that is in it.
+/// `DELETE /v3/domains/{domain_id}`.
 pub async fn delete(cx: &Cx) -> Result<Reply> {
-    let state: &State = cx.state()?;
     let id = load(cx).await?.id;
+    remove(cx, &id).await
+}
+
+/// Removes a domain: only once it is disabled, and with all that is in it.
+///
+/// # Errors
+/// Forbidden where it is enabled or immutable.
+pub async fn remove(cx: &Cx, id: &DomainId) -> Result<Reply> {
+    let state: &State = cx.state()?;
     let mut tx = state.begin().await?;
-    let domain = domains::get(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;
+    let domain = domains::get(&mut tx, id).await?.ok_or_else(|| missing(id))?;
+    wire::deletable("domain", id.as_str(), &domain.options)?;
     if domain.enabled {
         let message = "Cannot delete a domain that is enabled, please disable it first.";
         return Err(Error::forbidden("ForbiddenNotSecurity", message));
@@ -115,7 +151,8 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
 /// As clients see it.
 pub fn show(cx: &Cx, domain: &Domain) -> Value {
     let own = json!({
-        "name": domain.name, "description": domain.description, "enabled": domain.enabled, "tags": [], "options": {},
+        "name": domain.name, "description": domain.description, "enabled": domain.enabled, "tags": domain.tags,
+        "options": domain.options,
     });
     wire::resource(cx, "domains", domain.id.as_str(), &domain.extra, own)
 }

@@ -40,7 +40,7 @@ const LIST: ListSpec = ListSpec {
 pub async fn list(cx: &Cx) -> Result<Reply> {
     cx.authorize(&Target::none())?;
     let mut select = catalog::select_endpoints();
-    LIST.filter(&cx.query, &mut select)?;
+    wire::filter(cx, &LIST, &mut select)?;
     let page = LIST.page(&cx.query)?;
     let found = catalog::list_endpoints(&mut *cx.db().read().await?, select, &page).await?;
     wire::collection(cx, "endpoints", &page, &found, |e| (e.id.as_str(), show(cx, e)))

@@ -7,7 +7,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`routes`], [`policy`], [`versions`] | the tables |
-//! | [`domain`], [`project`], [`user`], [`role`], [`assignment`], [`region`], [`service`], [`endpoint`] | the resources |
+//! | [`domain`], [`project`], [`user`], [`group`], [`role`], [`assignment`], [`region`], [`service`], [`endpoint`] | the resources |
 //! | [`token`] | logging in, validating, revoking |
 //! | [`state`] | the cache of validated tokens, and why a revocation is immediate |
 //! | [`security`] | what passwords must be and when logins are refused |
@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod domain;
 pub mod endpoint;
 pub mod fernet;
+pub mod group;
 pub mod keys;
 pub mod password;
 pub mod payload;

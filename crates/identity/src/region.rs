@@ -29,7 +29,7 @@ const LIST: ListSpec = ListSpec {
 pub async fn list(cx: &Cx) -> Result<Reply> {
     cx.authorize(&Target::none())?;
     let mut select = catalog::select_regions();
-    LIST.filter(&cx.query, &mut select)?;
+    wire::filter(cx, &LIST, &mut select)?;
     let page = LIST.page(&cx.query)?;
     let found = catalog::list_regions(&mut *cx.db().read().await?, select, &page).await?;
     wire::collection(cx, "regions", &page, &found, |r| (r.id.as_str(), show(cx, r)))

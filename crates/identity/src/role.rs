@@ -1,9 +1,15 @@
 //! Roles, and which of them bring others.
 
-use model::{Error, Result, id::RoleId};
+use model::{
+    Error, Result,
+    id::{DomainId, RoleId},
+};
 use serde_json::{Value, json};
 use store::{
-    identity::roles::{self, Role},
+    identity::{
+        domains,
+        roles::{self, Role},
+    },
     list::{Direction, Page, SortKey, Type},
 };
 use web::{
@@ -26,16 +32,22 @@ const LIST: ListSpec = ListSpec {
     filters: &[Filter::exact("name", "t.name")],
 };
 
-/// `GET /v3/roles`.
+/// `GET /v3/roles`: the cloud's, or with `domain_id` that domain's own.
 pub async fn list(cx: &Cx) -> Result<Reply> {
-    let target = domain::own(cx).map_or_else(Target::none, |id| Target::none().with("target.domain_id", id.as_str()));
-    cx.authorize(&target)?;
-    let mut select = roles::select();
-    LIST.filter(&cx.query, &mut select)?;
-    if cx.query.has("domain_id") {
-        // Roles of a domain's own are not here yet.
-        select.filter("1 = 0", []);
+    let wanted = cx.query.get("domain_id").filter(|id| !id.is_empty());
+    match wanted {
+        Some(_) => cx.authorize_instead("identity:list_domain_roles", &Target::none())?,
+        None => {
+            let own = domain::own(cx);
+            cx.authorize(&own.map_or_else(Target::none, |id| Target::none().with("target.domain_id", id.as_str())))?;
+        }
     }
+    let mut select = roles::select();
+    wire::filter(cx, &LIST, &mut select)?;
+    match wanted {
+        Some(domain) => select.equal("t.domain_id", domain),
+        None => select.filter("t.domain_id is null", []),
+    };
     let page = LIST.page(&cx.query)?;
     let found = roles::list(&mut *cx.db().read().await?, select, &page).await?;
     wire::collection(cx, "roles", &page, &found, |r| (r.id.as_str(), show(cx, r)))
@@ -43,27 +55,34 @@ pub async fn list(cx: &Cx) -> Result<Reply> {
 
 /// `GET /v3/roles/{role_id}`.
 pub async fn get(cx: &Cx) -> Result<Reply> {
-    let role = load(cx, cx.param("role_id")).await?;
+    let role = load_for(cx, "identity:get_domain_role").await?;
     Reply::ok(&json!({ "role": show(cx, &role) }))
 }
 
 /// `POST /v3/roles`.
 pub async fn create(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
-    cx.authorize(&Target::none())?;
     let mut fields = Fields::of(cx, "role")?;
-    fields.no_options()?;
-    if fields.nullable_text("domain_id")?.flatten().is_some() {
-        return Err(Error::unsupported("NotImplemented", "Roles of a domain's own are not available in this cloud."));
+    let domain_id = fields.nullable_text("domain_id")?.flatten().map(DomainId::new);
+    match &domain_id {
+        Some(id) => cx.authorize_instead("identity:create_domain_role", &in_domain(id))?,
+        None => cx.authorize(&Target::none())?,
     }
     let role = Role {
         id: RoleId::random_hex(),
         name: fields.name("name", NAME_CHARS_MAX)?.ok_or_else(|| wire::required("name"))?,
+        domain_id,
         description: fields.nullable_text("description")?.flatten(),
+        options: fields.immutable()?.options(),
         extra: fields.extra()?,
         created_at: cx.now(),
     };
     let mut tx = state.begin().await?;
+    if let Some(id) = &role.domain_id
+        && domains::get(&mut tx, id).await?.is_none()
+    {
+        return Err(domain::missing(id));
+    }
     roles::insert(&mut tx, &role).await.map_err(wire::duplicate("role", &role.name))?;
     state.commit(tx).await?;
     Reply::created(&json!({ "role": show(cx, &role) }))
@@ -72,13 +91,13 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
 /// `PATCH /v3/roles/{role_id}`.
 pub async fn update(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
-    let id = load(cx, cx.param("role_id")).await?.id;
+    let id = load_for(cx, "identity:update_domain_role").await?.id;
     let mut fields = Fields::of(cx, "role")?;
     let mut tx = state.begin().await?;
     let mut role = roles::get(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;
+    fields.immutable()?.apply("role", id.as_str(), &mut role.options)?;
     fields.unchanged("id", Some(role.id.as_str()))?;
-    fields.unchanged("domain_id", None)?;
-    fields.no_options()?;
+    fields.unchanged("domain_id", role.domain_id.as_ref().map(|id| id.as_str()))?;
     role.name = fields.name("name", NAME_CHARS_MAX)?.unwrap_or(role.name);
     role.description = fields.nullable_text("description")?.unwrap_or(role.description);
     role.extra.extend(fields.extra()?);
@@ -90,8 +109,9 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
 /// `DELETE /v3/roles/{role_id}`: its assignments go with it.
 pub async fn delete(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
-    let role = load(cx, cx.param("role_id")).await?;
+    let role = load_for(cx, "identity:delete_domain_role").await?;
     let mut tx = state.begin().await?;
+    wire::deletable("role", role.id.as_str(), &role.options)?;
     roles::delete(&mut tx, &role.id).await?;
     state.commit(tx).await?;
     Ok(Reply::no_content())
@@ -147,6 +167,10 @@ pub async fn imply(cx: &Cx) -> Result<Reply> {
     if implied.name.eq_ignore_ascii_case("admin") {
         return Err(Error::forbidden("InvalidImpliedRole", format!("{} cannot be an implied roles", implied.id)));
     }
+    if prior.domain_id.is_none() && implied.domain_id.is_some() {
+        let message = format!("Global role cannot imply a domain-specific role: {}.", implied.id);
+        return Err(Error::forbidden("InvalidImpliedRole", message));
+    }
     let mut tx = state.begin().await?;
     roles::imply(&mut tx, &prior.id, &implied.id).await?;
     state.commit(tx).await?;
@@ -183,13 +207,32 @@ fn brief(cx: &Cx, role: &Role) -> Value {
 
 /// As clients see it.
 pub fn show(cx: &Cx, role: &Role) -> Value {
-    let own = json!({ "name": role.name, "domain_id": null, "description": role.description, "options": {} });
+    let own = json!({ "name": role.name, "domain_id": role.domain_id, "description": role.description,
+        "options": role.options });
     wire::resource(cx, "roles", role.id.as_str(), &role.extra, own)
 }
 
 /// Every role there is, up to a page: clouds have a dozen.
 pub(crate) async fn all(conn: &mut store::Conn) -> Result<Vec<Role>> {
     Ok(roles::list(conn, roles::select(), &Page::first(BY_NAME, Direction::Ascending)).await?)
+}
+
+/// The role of the path, once the caller may; of a domain's own ones another rule says who may.
+async fn load_for(cx: &Cx, domain_rule: &str) -> Result<Role> {
+    let id = RoleId::new(cx.param("role_id"));
+    let found = roles::get(&mut *cx.db().read().await?, &id).await?;
+    match found.as_ref().map(|role| (role, &role.domain_id)) {
+        Some((role, Some(domain))) => {
+            cx.authorize_instead(domain_rule, &in_domain(domain).with("target.role.name", role.name.as_str()))?;
+        }
+        Some((role, None)) => cx.authorize(&Target::none().with("target.role.name", role.name.as_str()))?,
+        None => cx.authorize(&Target::none())?,
+    }
+    found.ok_or_else(|| missing(&id))
+}
+
+fn in_domain(id: &DomainId) -> Target {
+    Target::none().with("target.role.domain_id", id.as_str())
 }
 
 async fn load(cx: &Cx, id: &str) -> Result<Role> {

@@ -32,7 +32,7 @@ const LIST: ListSpec = ListSpec {
 pub async fn list(cx: &Cx) -> Result<Reply> {
     cx.authorize(&Target::none())?;
     let mut select = catalog::select_services();
-    LIST.filter(&cx.query, &mut select)?;
+    wire::filter(cx, &LIST, &mut select)?;
     let page = LIST.page(&cx.query)?;
     let found = catalog::list_services(&mut *cx.db().read().await?, select, &page).await?;
     wire::collection(cx, "services", &page, &found, |s| (s.id.as_str(), show(cx, s)))

@@ -29,7 +29,7 @@ use crate::{
 const NAME_CHARS_MAX: usize = 255;
 
 /// How users are listed.
-const LIST: ListSpec = ListSpec {
+pub const LIST: ListSpec = ListSpec {
     sorts: &[
         SortKey { name: "name", sql: "t.name", kind: Type::Text },
         SortKey { name: "id", sql: "t.id", kind: Type::Text },
@@ -47,7 +47,7 @@ pub async fn list(cx: &Cx) -> Result<Reply> {
     let own = domain::own(cx);
     cx.authorize(&own.map_or_else(Target::none, |id| Target::none().with("target.domain_id", id.as_str())))?;
     let mut select = users::select();
-    LIST.filter(&cx.query, &mut select)?;
+    wire::filter(cx, &LIST, &mut select)?;
     filter_by_expiry(&cx.query, &mut select)?;
     if let Some(own) = own {
         select.equal("t.domain_id", own.as_str());

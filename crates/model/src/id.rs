@@ -136,9 +136,14 @@ kinds! {
     Domain => DomainId: "an identity domain.";
     Project => ProjectId: "a project (tenant).";
     User => UserId: "a user.";
+    Group => GroupId: "a group of users.";
     Role => RoleId: "a role.";
     Service => ServiceId: "a service of the catalog.";
     Endpoint => EndpointId: "an endpoint of the catalog.";
+    EndpointGroup => EndpointGroupId: "a group of endpoints of the catalog.";
+    Policy => PolicyId: "a policy document that services fetch from the identity service.";
+    RegisteredLimit => RegisteredLimitId: "the default limit of a service's resource.";
+    Limit => LimitId: "a project's or domain's own limit.";
     Image => ImageId: "an image.";
     Network => NetworkId: "a network.";
     Subnet => SubnetId: "a subnet.";

@@ -43,6 +43,17 @@ impl<K> From<&model::Id<K>> for Value {
     }
 }
 
+/// How text may resemble another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resemblance {
+    /// It is in it.
+    Contains,
+    /// It starts with it.
+    StartsWith,
+    /// It ends with it.
+    EndsWith,
+}
+
 /// How a column compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Type {
@@ -139,6 +150,40 @@ impl Select {
             [] => "1 = 0".to_owned(),
             [one] => format!("{expression} = {one}"),
             many => format!("{expression} in ({})", many.join(", ")),
+        });
+        self
+    }
+
+    /// That the condition, which has one `?`, holds for at least one of the values; none: it doesn't.
+    pub fn any_holds(&mut self, condition: &'static str, values: Vec<Value>) -> &mut Self {
+        let ways: Vec<String> = values.into_iter().map(|value| self.numbered(condition, [value])).collect();
+        self.conditions.push(if ways.is_empty() { "1 = 0".to_owned() } else { format!("({})", ways.join(" or ")) });
+        self
+    }
+
+    /// `expression in (ids)`, all of them bound as one value: for lists that may be long.
+    pub fn in_list(&mut self, dialect: Dialect, expression: &'static str, ids: &[&str]) -> &mut Self {
+        let place = self.bind(Value::Text(serde_json::Value::from(ids).to_string()));
+        self.conditions.push(format!("{expression} in ({})", dialect.elements(&place)));
+        self
+    }
+
+    /// Text that compares with `part` in one of the ways that Keystone's filters have.
+    pub fn resembles(
+        &mut self,
+        expression: &'static str,
+        how: Resemblance,
+        ignore_case: bool,
+        part: &str,
+    ) -> &mut Self {
+        let part = if ignore_case { part.to_lowercase() } else { part.to_owned() };
+        let place = self.bind(Value::Text(part));
+        let text = if ignore_case { format!("lower({expression})") } else { expression.to_owned() };
+        // `like` heeds the case in one database and not in the other.
+        self.conditions.push(match how {
+            Resemblance::Contains => format!("({place} = '' or replace({text}, {place}, '') <> {text})"),
+            Resemblance::StartsWith => format!("substr({text}, 1, length({place})) = {place}"),
+            Resemblance::EndsWith => format!("substr({text}, length({text}) - length({place}) + 1) = {place}"),
         });
         self
     }

@@ -25,6 +25,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0003_image",
     "0004_network",
     "0005_compute",
+    "0010_identity_resources",
     "0020_user_security",
     "0040_journal",
     "0070_image_deliveries",

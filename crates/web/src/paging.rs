@@ -1,7 +1,7 @@
 //! `limit`, `marker`, sorting, filters and links, from the query string to [`store::list`] and back.
 
 use model::{Error, Result, limits::PAGE_SIZE_MAX};
-use store::list::{Direction, Page, Select, SortKey, Value};
+use store::list::{Direction, Page, Resemblance, Select, SortKey, Value};
 
 use crate::Cx;
 
@@ -78,6 +78,16 @@ pub struct ListSpec {
     pub filters: &'static [Filter],
 }
 
+/// What Keystone's filters may end with: how they compare, and whether whatever the case.
+const RESEMBLANCES: [(&str, Resemblance, bool); 6] = [
+    ("contains", Resemblance::Contains, false),
+    ("icontains", Resemblance::Contains, true),
+    ("startswith", Resemblance::StartsWith, false),
+    ("istartswith", Resemblance::StartsWith, true),
+    ("endswith", Resemblance::EndsWith, false),
+    ("iendswith", Resemblance::EndsWith, true),
+];
+
 /// A parameter that filters a list.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter {
@@ -152,6 +162,18 @@ impl ListSpec {
             }
         }
         Ok(())
+    }
+
+    /// Adds Keystone's inexact filters of texts: `name__contains`, `name__istartswith` and the like.
+    pub fn filter_inexactly(&self, query: &Query, select: &mut Select) {
+        for (parameter, value) in &query.0 {
+            let Some((name, ending)) = parameter.split_once("__") else { continue };
+            let filter = self.filters.iter().find(|f| f.name == name && f.how == Match::Exact);
+            let how = RESEMBLANCES.iter().find(|(text, ..)| *text == ending);
+            if let (Some(filter), Some((_, how, ignore_case))) = (filter, how) {
+                select.resembles(filter.sql, *how, *ignore_case, value);
+            }
+        }
     }
 
     /// The page that the query asks for: `limit`, `marker`, `sort_key` and `sort_dir` (each several times), Glance's

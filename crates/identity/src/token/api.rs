@@ -109,7 +109,7 @@ pub async fn list_domains(cx: &Cx) -> Result<Reply> {
 /// `GET /v3/auth/system`: whether the caller has a role on the whole.
 pub async fn system(cx: &Cx) -> Result<Reply> {
     cx.authorize(&Target::none())?;
-    let roles = assignments::direct_roles(&mut *cx.db().read().await?, &cx.caller.user(), &On::System).await?;
+    let roles = assignments::effective_roles(&mut *cx.db().read().await?, &cx.caller.user(), &On::System).await?;
     let system = if roles.is_empty() { json!([]) } else { json!([{"all": true}]) };
     Reply::ok(&json!({ "system": system, "links": { "self": cx.self_url() } }))
 }

@@ -50,7 +50,7 @@ async fn listed(client: &Client, query: &str) -> Vec<(String, String, String)> {
         .iter()
         .map(|a| {
             let scope = a["scope"].as_object().unwrap();
-            let (kind, target) = scope.iter().next().unwrap();
+            let (kind, target) = scope.iter().find(|(key, _)| !key.starts_with("OS-INHERIT")).unwrap();
             let target = if kind == "system" { "system".to_owned() } else { name(target) };
             (name(&a["user"]), name(&a["role"]), target)
         })
@@ -129,6 +129,132 @@ async fn a_domains_manager_gives_ordinary_roles_in_it() {
         let theirs = [("eve", "member", "p"), ("max", "manager", "east")];
         assert_eq!(listed(&manager, "").await, triples(&theirs));
         manager.delete(&at(&project, &eve, &member)).await.expect(204);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn inherited_ones_hold_in_the_projects_below() {
+    on_each_db(|cloud| async move {
+        let (admin, demo) = (cloud.admin().await, cloud.demo().await);
+        let user = make_user(&admin, "mia").await;
+        let top = make_project(&admin, "top").await;
+        let below = json!({ "project": { "name": "leaf", "parent_id": top } });
+        let leaf = id_in(&admin.post("/identity/v3/projects", below).await.expect(201), "project");
+        let body = json!({ "group": { "name": "ops" } });
+        let group = id_in(&admin.post("/identity/v3/groups", body).await.expect(201), "group");
+        admin.send(Method::PUT, &format!("/identity/v3/groups/{group}/users/{user}"), None).await.expect(204);
+        let (member, reader) = (role_id(&admin, "member").await, role_id(&admin, "reader").await);
+        let v3 = "/identity/v3/OS-INHERIT";
+        let on_top = format!("{v3}/projects/{top}/users/{user}/roles/{member}/inherited_to_projects");
+        let on_domain = format!("{v3}/domains/default/groups/{group}/roles/{reader}/inherited_to_projects");
+        for path in [&on_top, &on_domain] {
+            admin.head(path).await.expect(404);
+            demo.send(Method::PUT, path, None).await.expect(403);
+            admin.send(Method::PUT, path, None).await.expect(204);
+            admin.get(path).await.expect(204);
+            demo.get(path).await.expect(403);
+            demo.delete(path).await.expect(403);
+        }
+        let list = format!("{v3}/domains/default/groups/{group}/roles/inherited_to_projects");
+        assert_eq!(names(&admin.get(&list).await.expect(200), "roles"), ["reader"]);
+        // It isn't a role on the domain itself.
+        assert_eq!(
+            names(&admin.get(&format!("/identity/v3/domains/default/groups/{group}/roles")).await.expect(200), "roles"),
+            [""; 0]
+        );
+        let roles = |scope: Value| {
+            let cloud = &cloud;
+            async move {
+                let token = cloud.log_in(&crate::by_password("mia", "mia's"), Some(scope)).await;
+                let mut found: Vec<String> = token.json["token"]["roles"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .map(|r| r["name"].as_str().unwrap().to_owned())
+                    .collect();
+                found.sort();
+                found
+            }
+        };
+        assert_eq!(roles(json!({ "project": { "id": leaf } })).await, ["member", "reader"]);
+        assert_eq!(roles(json!({ "project": { "id": top } })).await, ["reader"]);
+        assert_eq!(roles(json!({ "domain": { "id": "default" } })).await, [""; 0]);
+        let mia = cloud.with_token(&crate::by_password("mia", "mia's"), None).await;
+        assert_eq!(
+            names(&mia.get("/identity/v3/auth/projects").await.expect(200), "projects"),
+            ["admin", "demo", "leaf", "top"]
+        );
+        assert_eq!(names(&mia.get("/identity/v3/auth/domains").await.expect(200), "domains"), [""; 0]);
+        effective_lists(&admin, &user, &group, &top, &leaf).await;
+        admin.delete(&on_top).await.expect(204);
+        admin.delete(&on_domain).await.expect(204);
+        let none = listed(&admin, &format!("scope.project.id={leaf}&user.id={user}&effective")).await;
+        assert_eq!(none, triples(&[]));
+    })
+    .await;
+}
+
+async fn effective_lists(admin: &Client, user: &str, group: &str, top: &str, leaf: &str) {
+    let of_user = format!("user.id={user}&effective");
+    let everywhere = [
+        ("mia", "member", "leaf"),
+        ("mia", "reader", "admin"),
+        ("mia", "reader", "demo"),
+        ("mia", "reader", "leaf"),
+        ("mia", "reader", "top"),
+    ];
+    assert_eq!(listed(admin, &of_user).await, triples(&everywhere));
+    assert_eq!(
+        listed(admin, &format!("{of_user}&scope.project.id={leaf}")).await,
+        triples(&[("mia", "member", "leaf"), ("mia", "reader", "leaf")])
+    );
+    assert_eq!(listed(admin, &format!("{of_user}&scope.project.id={top}")).await, triples(&[("mia", "reader", "top")]));
+    let tree = [("mia", "member", "leaf"), ("mia", "reader", "leaf"), ("mia", "reader", "top")];
+    assert_eq!(listed(admin, &format!("scope.project.id={top}&include_subtree&effective")).await, triples(&tree));
+    assert_eq!(
+        listed(admin, &format!("scope.project.id={top}&scope.OS-INHERIT:inherited_to=projects")).await,
+        triples(&[("mia", "member", "top")])
+    );
+    // As given: a group, and where.
+    let given = admin.get(&format!("/identity/v3/role_assignments?group.id={group}")).await.expect(200);
+    let given = &given.json["role_assignments"][0];
+    assert_eq!(given["scope"], json!({ "domain": { "id": "default" }, "OS-INHERIT:inherited_to": "projects" }));
+    assert!(given["links"]["assignment"].as_str().unwrap().contains("/OS-INHERIT/domains/default/groups/"), "{given}");
+    let worked_out =
+        admin.get(&format!("/identity/v3/role_assignments?{of_user}&scope.project.id={top}")).await.expect(200);
+    let links = &worked_out.json["role_assignments"][0]["links"];
+    assert_eq!(links["membership"], json!(format!("http://nacre.test/identity/v3/groups/{group}/users/{user}")));
+    for contradiction in [
+        "include_subtree".to_owned(),
+        format!("effective&group.id={group}"),
+        format!("user.id={user}&group.id={group}"),
+        "scope.system=all&scope.domain.id=default".to_owned(),
+        "effective&scope.domain.id=default&scope.OS-INHERIT:inherited_to=projects".to_owned(),
+    ] {
+        admin.get(&format!("/identity/v3/role_assignments?{contradiction}")).await.expect(400);
+    }
+    admin.get("/identity/v3/role_assignments?include_subtree&scope.project.id=nowhere").await.expect(404);
+}
+
+#[tokio::test]
+async fn a_tree_is_listed_for_its_domains_readers() {
+    on_each_db(|cloud| async move {
+        let (admin, demo) = (cloud.admin().await, cloud.demo().await);
+        let east = id_in(&admin.post("/identity/v3/domains", json!({ "domain": { "name": "east" } })).await, "domain");
+        let body = json!({ "project": { "name": "p", "domain_id": east } });
+        let project = id_in(&admin.post("/identity/v3/projects", body).await.expect(201), "project");
+        let user = make_user(&admin, "max").await;
+        grant(&admin, &user, "reader", &format!("domains/{east}")).await;
+        grant(&admin, &user, "reader", &format!("projects/{project}")).await;
+        let scope = json!({ "domain": { "id": east } });
+        let reader = cloud.with_token(&crate::by_password("max", "max's"), Some(scope)).await;
+        let query = format!("scope.project.id={project}&include_subtree=true");
+        assert_eq!(listed(&reader, &query).await, triples(&[("max", "reader", "p")]));
+        let foreign = make_project(&admin, "shop").await;
+        let elsewhere = format!("/identity/v3/role_assignments?scope.project.id={foreign}&include_subtree=true");
+        reader.get(&elsewhere).await.expect(403);
+        demo.get(&elsewhere).await.expect(403);
     })
     .await;
 }

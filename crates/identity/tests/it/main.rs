@@ -6,6 +6,7 @@ mod assignment;
 mod bootstrap;
 mod catalog;
 mod domain;
+mod group;
 mod password;
 mod project;
 mod role;

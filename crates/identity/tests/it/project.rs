@@ -33,7 +33,9 @@ async fn life() {
             json!({ "name": "x", "domain_id": "nowhere" }),
             json!({ "name": "x", "enabled": "true" }),
             json!({ "name": "x", "tags": ["a,b"] }),
-            json!({ "name": "x", "is_domain": true }),
+            json!({ "name": "x", "is_domain": true, "domain_id": "default" }),
+            json!({ "name": "x", "options": { "unknown": true } }),
+            json!({ "name": "x", "options": { "immutable": "yes" } }),
         ];
         for project in invalid {
             admin.post("/identity/v3/projects", json!({ "project": project })).await.expect(400);
@@ -141,6 +143,198 @@ async fn a_domains_manager_manages_its_projects_only() {
         let path = format!("/identity/v3/projects/{}", id_in(&made, "project"));
         max.patch(&path, json!({ "project": { "description": "d" } })).await.expect(200);
         max.delete(&path).await.expect(204);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn relatives_and_cascades() {
+    on_each_db(|cloud| async move {
+        let (admin, demo) = (cloud.admin().await, cloud.demo().await);
+        let top = make_project(&admin, "top").await;
+        let below = |name: &'static str, parent: String| {
+            let (admin, body) = (admin.clone(), json!({ "project": { "name": name, "parent_id": parent } }));
+            async move { id_in(&admin.post("/identity/v3/projects", body).await.expect(201), "project") }
+        };
+        let middle = below("middle", top.clone()).await;
+        let (leaf, other) = (below("leaf", middle.clone()).await, below("other", middle.clone()).await);
+        let path = |id: &str| format!("/identity/v3/projects/{id}");
+        let ids = admin.get(&format!("{}?parents_as_ids&subtree_as_ids", path(&middle))).await.expect(200);
+        assert_eq!(ids.json["project"]["parents"], json!({ &top: { "default": null } }));
+        assert_eq!(ids.json["project"]["subtree"], json!({ &leaf: null, &other: null }));
+        let leaf_ids = admin.get(&format!("{}?subtree_as_ids", path(&leaf))).await.expect(200);
+        assert_eq!(leaf_ids.json["project"]["subtree"], Value::Null);
+        admin.get(&format!("{}?parents_as_ids&parents_as_list", path(&leaf))).await.expect(400);
+        // Lists show only where one has a role.
+        let listed = |query: &'static str| {
+            let (admin, path) = (admin.clone(), format!("{}?{query}", path(&middle)));
+            async move { admin.get(&path).await.expect(200).json["project"].clone() }
+        };
+        assert_eq!(listed("subtree_as_list").await["subtree"], json!([]));
+        let me = admin.get("/identity/v3/users?name=admin").await.json["users"][0]["id"].as_str().unwrap().to_owned();
+        grant(&admin, &me, "reader", &format!("projects/{leaf}")).await;
+        grant(&admin, &me, "reader", &format!("projects/{top}")).await;
+        assert_eq!(listed("subtree_as_list").await["subtree"][0]["project"]["id"], json!(leaf));
+        assert_eq!(listed("parents_as_list").await["parents"][0]["project"]["id"], json!(top));
+        // Down and up again.
+        let cascade = |id: &str| format!("{}/cascade", path(id));
+        demo.patch(&cascade(&top), json!({ "project": { "enabled": false } })).await.expect(403);
+        admin.patch(&cascade(&top), json!({ "project": { "enabled": false, "name": "x" } })).await.expect(400);
+        admin.delete(&cascade(&top)).await.expect(403);
+        admin.patch(&cascade(&top), json!({ "project": { "enabled": false } })).await.expect(200);
+        assert_eq!(admin.get(&path(&leaf)).await.expect(200).json["project"]["enabled"], json!(false));
+        admin.patch(&path(&leaf), json!({ "project": { "enabled": true } })).await.expect(403);
+        let in_disabled = json!({ "project": { "name": "new", "parent_id": leaf } });
+        admin.post("/identity/v3/projects", in_disabled).await.expect(400);
+        admin.patch(&cascade(&top), json!({ "project": { "enabled": true } })).await.expect(200);
+        assert_eq!(admin.get(&path(&leaf)).await.expect(200).json["project"]["enabled"], json!(true));
+        admin.patch(&path(&leaf), json!({ "project": { "parent_id": top } })).await.expect(403);
+        admin.patch(&cascade(&top), json!({ "project": { "enabled": false } })).await.expect(200);
+        demo.delete(&cascade(&top)).await.expect(403);
+        admin.delete(&cascade(&top)).await.expect(204);
+        admin.get(&path(&other)).await.expect(404);
+        assert!(identity::doctor(&cloud.db).await.unwrap().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn tags() {
+    on_each_db(|cloud| async move {
+        let (admin, demo) = (cloud.admin().await, cloud.demo().await);
+        let (a, b) = (make_project(&admin, "a").await, make_project(&admin, "b").await);
+        let all = format!("/identity/v3/projects/{a}/tags");
+        let put = |path: String, body: Option<Value>| {
+            let admin = admin.clone();
+            async move { admin.send(http::Method::PUT, &path, body).await }
+        };
+        let made = put(format!("{all}/red"), None).await.expect(201);
+        assert_eq!(made.header("location").unwrap(), format!("http://nacre.test{all}/red"));
+        put(format!("{all}/red"), None).await.expect(201);
+        put(format!("{all}/re%2Fd"), None).await.expect(400);
+        admin.head(&format!("{all}/red")).await.expect(204);
+        admin.get(&format!("{all}/blue")).await.expect(404);
+        put(all.clone(), Some(json!({ "tags": ["red", "blue"] }))).await.expect(200);
+        put(all.clone(), Some(json!({ "tags": ["red", "red"] }))).await.expect(400);
+        put(format!("/identity/v3/projects/{b}/tags"), Some(json!({ "tags": ["red", "dark\"red"] }))).await.expect(200);
+        assert_eq!(admin.get(&all).await.expect(200).json["tags"], json!(["red", "blue"]));
+        let cases: [(&str, &[&str]); 7] = [
+            ("tags=red", &["a", "b"]),
+            ("tags=red,blue", &["a"]),
+            ("tags-any=blue,green", &["a"]),
+            ("tags=re", &[]),
+            ("not-tags=red,blue", &["admin", "b", "demo"]),
+            ("not-tags-any=blue,green", &["admin", "b", "demo"]),
+            ("not-tags-any=red", &["admin", "demo"]),
+        ];
+        for (query, expected) in cases {
+            let found = admin.get(&format!("/identity/v3/projects?{query}")).await.expect(200);
+            assert_eq!(names(&found, "projects"), expected, "{query}");
+        }
+        demo.get(&all).await.expect(403);
+        demo.get(&format!("{all}/red")).await.expect(403);
+        demo.put(&all, json!({ "tags": [] })).await.expect(403);
+        demo.send(http::Method::PUT, &format!("{all}/x"), None).await.expect(403);
+        demo.delete(&all).await.expect(403);
+        demo.delete(&format!("{all}/red")).await.expect(403);
+        admin.delete(&format!("{all}/red")).await.expect(204);
+        admin.delete(&format!("{all}/red")).await.expect(404);
+        admin.delete(&all).await.expect(204);
+        assert_eq!(admin.get(&all).await.expect(200).json["tags"], json!([]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn domains_are_projects_too() {
+    on_each_db(|cloud| async move {
+        let admin = cloud.admin().await;
+        let body = json!({ "project": { "name": "east", "is_domain": true, "domain_id": null } });
+        let made = admin.post("/identity/v3/projects", body.clone()).await.expect(201);
+        let id = id_in(&made, "project");
+        assert_eq!(made.json["project"]["domain_id"], Value::Null);
+        admin.post("/identity/v3/projects", body).await.expect(409);
+        let path = format!("/identity/v3/projects/{id}");
+        assert_eq!(admin.get(&path).await.expect(200).json, made.json);
+        admin.get(&format!("/identity/v3/domains/{id}")).await.expect(200);
+        let acting = admin.get("/identity/v3/projects?is_domain=true").await.expect(200);
+        assert_eq!(names(&acting, "projects"), ["Default", "east"]);
+        assert_eq!(names(&admin.get("/identity/v3/projects").await, "projects"), ["admin", "demo"]);
+        let child = json!({ "project": { "name": "p", "parent_id": id, "domain_id": id } });
+        assert_eq!(
+            admin.post("/identity/v3/projects", child).await.expect(201).json["project"]["domain_id"],
+            json!(id)
+        );
+        let tag = format!("{path}/tags/red");
+        admin.send(http::Method::PUT, &tag, None).await.expect(201);
+        assert_eq!(names(&admin.get("/identity/v3/projects?is_domain=1&tags=red").await, "projects"), ["east"]);
+        admin.patch(&path, json!({ "project": { "is_domain": false } })).await.expect(400);
+        admin.delete(&path).await.expect(403);
+        let off = admin.patch(&path, json!({ "project": { "enabled": false } })).await.expect(200);
+        assert_eq!(off.json["project"]["is_domain"], json!(true));
+        admin.delete(&path).await.expect(204);
+        admin.get(&format!("/identity/v3/domains/{id}")).await.expect(404);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_immutable_stays() {
+    on_each_db(|cloud| async move {
+        let admin = cloud.admin().await;
+        for kind in ["project", "domain", "role"] {
+            let body = json!({ kind: { "name": "fixed", "enabled": false, "options": { "immutable": true } } });
+            let made = admin.post(&format!("/identity/v3/{kind}s"), body).await.expect(201);
+            assert_eq!(made.json[kind]["options"], json!({ "immutable": true }));
+            let path = format!("/identity/v3/{kind}s/{}", id_in(&made, kind));
+            admin.patch(&path, json!({ kind: { "name": "x" } })).await.expect(403);
+            let both = json!({ kind: { "name": "x", "options": { "immutable": false } } });
+            admin.patch(&path, both).await.expect(403);
+            admin.delete(&path).await.expect(403);
+            if kind == "project" {
+                admin.send(http::Method::PUT, &format!("{path}/tags/x"), None).await.expect(403);
+                admin.delete(&format!("{path}/cascade")).await.expect(403);
+            }
+            let freed = json!({ kind: { "options": { "immutable": null } } });
+            admin.patch(&path, freed).await.expect(200);
+            admin.patch(&path, json!({ kind: { "name": "x" } })).await.expect(200);
+            admin.delete(&path).await.expect(204);
+        }
+        // The standard roles are.
+        let member = crate::role_id(&admin, "member").await;
+        admin.delete(&format!("/identity/v3/roles/{member}")).await.expect(403);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn filters_that_are_not_exact() {
+    on_each_db(|cloud| async move {
+        let admin = cloud.admin().await;
+        for name in ["Shop-east", "shop-west", "bar%_"] {
+            make_project(&admin, name).await;
+        }
+        let cases: [(&str, &[&str]); 9] = [
+            ("name__contains=op-e", &["Shop-east"]),
+            ("name__contains=SHOP", &[]),
+            ("name__icontains=SHOP", &["Shop-east", "shop-west"]),
+            ("name__startswith=shop", &["shop-west"]),
+            ("name__istartswith=sHop", &["Shop-east", "shop-west"]),
+            ("name__endswith=west", &["shop-west"]),
+            ("name__iendswith=EAST", &["Shop-east"]),
+            ("name__contains=%25_", &["bar%_"]),
+            ("name__endswith=a-very-long-name-that-nothing-has", &[]),
+        ];
+        for (query, expected) in cases {
+            let found = admin.get(&format!("/identity/v3/projects?{query}")).await.expect(200);
+            let mut found = names(&found, "projects");
+            found.sort();
+            assert_eq!(found, expected, "{query}");
+        }
+        let page = admin.get("/identity/v3/projects?limit=2").await.expect(200);
+        assert_eq!(page.json["truncated"], json!(true));
+        let all = admin.get("/identity/v3/projects").await.expect(200);
+        assert_eq!(all.json["truncated"], Value::Null);
     })
     .await;
 }

@@ -53,6 +53,7 @@ macro_rules! kinds {
 // A-Z within each service.
 kinds! {
     DOMAIN = Kind::new("domain", "domains").status(ENABLED);
+    GROUP = Kind::new("group", "user_groups");
     PROJECT = Kind::new("project", "projects").status(ENABLED);
     ROLE = Kind::new("role", "roles");
     USER = Kind::new("user", "users").status(ENABLED);

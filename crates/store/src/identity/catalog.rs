@@ -136,6 +136,13 @@ pub async fn whole(conn: &mut Conn) -> Result<Vec<(Service, Vec<Endpoint>)>> {
     services.iter().map(with_endpoints).collect()
 }
 
+/// Every endpoint, up to a number.
+pub async fn all_endpoints(conn: &mut Conn, at_most: u32) -> Result<Vec<Endpoint>> {
+    let sql = format!("select * from catalog_endpoints order by id limit {at_most}");
+    let rows = query(sqlx::AssertSqlSafe(sql)).fetch_all(conn).await?;
+    rows.iter().map(endpoint).collect()
+}
+
 /// A region, by id.
 pub async fn get_region(conn: &mut Conn, id: &str) -> Result<Option<Region>> {
     let row = query("select * from regions where id = $1").bind(id).fetch_optional(conn).await?;

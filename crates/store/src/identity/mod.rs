@@ -5,10 +5,15 @@
 //! | [`domains`] | `domains` |
 //! | [`projects`] | `projects` |
 //! | [`users`] | `users` |
+//! | [`groups`] | `user_groups`, `group_members` |
 //! | [`roles`] | `roles`, `role_implications` |
 //! | [`assignments`] | `role_assignments` |
 //! | [`catalog`] | `regions`, `catalog_services`, `catalog_endpoints` |
 //! | [`logins`] | `user_passwords`, `login_failures` |
+//! | [`endpoint_filters`] | `project_endpoints`, `endpoint_groups`, `project_endpoint_groups` |
+//! | [`policies`] | `policies`, `policy_associations` |
+//! | [`limits`] | `registered_limits`, `limits` |
+//! | [`domain_config`] | `domain_config` |
 //! | [`tokens`] | `fernet_keys`, `token_revocations`, `identity_revision` |
 //!
 //! Invariants: every write transaction ends with [`tokens::next_revision`], which is how caches of validated tokens
@@ -16,8 +21,13 @@
 
 pub mod assignments;
 pub mod catalog;
+pub mod domain_config;
 pub mod domains;
+pub mod endpoint_filters;
+pub mod groups;
+pub mod limits;
 pub mod logins;
+pub mod policies;
 pub mod projects;
 pub mod roles;
 pub mod tokens;

@@ -1,6 +1,9 @@
 //! Tables `roles` and `role_implications`.
 
-use model::{Timestamp, id::RoleId};
+use model::{
+    Timestamp,
+    id::{DomainId, RoleId},
+};
 
 use super::{Extra, json_text};
 use crate::{
@@ -14,10 +17,14 @@ use crate::{
 pub struct Role {
     /// Its id.
     pub id: RoleId,
-    /// Unique in the cloud; policy rules go by it.
+    /// Unique in the cloud, or in its domain; policy rules go by it.
     pub name: String,
+    /// Where it is a domain's own: such a role only implies others.
+    pub domain_id: Option<DomainId>,
     /// For people.
     pub description: Option<String>,
+    /// Resource options: `immutable`.
+    pub options: Extra,
     /// The client's own attributes.
     pub extra: Extra,
     /// When it was made.
@@ -33,11 +40,13 @@ pub struct Implication {
     pub implied: RoleId,
 }
 
-fn from_row(row: &Row) -> Result<Role> {
+pub(super) fn from_row(row: &Row) -> Result<Role> {
     Ok(Role {
         id: row.id("id")?,
         name: row.text("name")?,
+        domain_id: row.opt_id("domain_id")?,
         description: row.opt_text("description")?,
+        options: row.json("options")?,
         extra: row.json("extra")?,
         created_at: row.time("created_at")?,
     })
@@ -59,33 +68,40 @@ pub async fn get(conn: &mut Conn, id: &RoleId) -> Result<Option<Role>> {
     row.as_ref().map(from_row).transpose()
 }
 
-/// One, by name.
+/// One of the cloud's, by name.
 pub async fn get_by_name(conn: &mut Conn, name: &str) -> Result<Option<Role>> {
-    let row = query("select * from roles where name = $1").bind(name).fetch_optional(conn).await?;
+    let row =
+        query("select * from roles where name = $1 and domain_id is null").bind(name).fetch_optional(conn).await?;
     row.as_ref().map(from_row).transpose()
 }
 
 /// Adds one.
 pub async fn insert(tx: &mut Tx, role: &Role) -> Result<()> {
-    query("insert into roles (id, name, description, extra, created_at) values ($1, $2, $3, $4, $5)")
-        .bind(role.id.as_str())
-        .bind(role.name.as_str())
-        .bind(role.description.as_deref())
-        .bind(json_text(&role.extra))
-        .bind(role.created_at.0)
-        .execute(&mut **tx)
-        .await?;
+    query(
+        "insert into roles (id, name, description, extra, created_at, domain_id, options) \
+         values ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(role.id.as_str())
+    .bind(role.name.as_str())
+    .bind(role.description.as_deref())
+    .bind(json_text(&role.extra))
+    .bind(role.created_at.0)
+    .bind(role.domain_id.as_ref().map(|id| id.as_str()))
+    .bind(json_text(&role.options))
+    .execute(&mut **tx)
+    .await?;
     events::created(tx, events::ROLE, &role.id);
     Ok(())
 }
 
 /// Writes what may change.
 pub async fn update(tx: &mut Tx, role: &Role) -> Result<()> {
-    query("update roles set name = $2, description = $3, extra = $4 where id = $1")
+    query("update roles set name = $2, description = $3, extra = $4, options = $5 where id = $1")
         .bind(role.id.as_str())
         .bind(role.name.as_str())
         .bind(role.description.as_deref())
         .bind(json_text(&role.extra))
+        .bind(json_text(&role.options))
         .execute(&mut **tx)
         .await?;
     events::updated(tx, events::ROLE, &role.id);
@@ -97,6 +113,12 @@ pub async fn delete(tx: &mut Tx, id: &RoleId) -> Result<()> {
     events::deleted(tx, events::ROLE, id).await?;
     query("delete from roles where id = $1").bind(id.as_str()).execute(&mut **tx).await?;
     Ok(())
+}
+
+/// The ids of all roles of domains' own.
+pub async fn of_domains(conn: &mut Conn) -> Result<Vec<RoleId>> {
+    let rows = query("select id from roles where domain_id is not null order by id").fetch_all(conn).await?;
+    rows.iter().map(|row| row.id("id")).collect()
 }
 
 /// Every implication, in order.
