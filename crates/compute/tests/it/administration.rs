@@ -30,6 +30,8 @@ impl Cloud {
             name: "Default".into(),
             description: String::new(),
             enabled: true,
+            tags: Vec::new(),
+            options: Default::default(),
             extra: Default::default(),
             created_at: tx.now(),
         };
@@ -44,6 +46,7 @@ impl Cloud {
                 enabled: true,
                 generation: 0,
                 tags: Vec::new(),
+                options: Default::default(),
                 extra: Default::default(),
                 created_at: tx.now(),
             };

@@ -40,7 +40,7 @@ pub struct Validated {
 /// What the scope is, with its rows.
 enum Found {
     Unscoped,
-    Project(Project, Domain),
+    Project(Box<Project>, Domain),
     Domain(Domain),
     System,
 }
@@ -123,7 +123,7 @@ async fn find_scope(conn: &mut Conn, payload: &Payload) -> Result<(Found, Option
                 return Err(unauthenticated());
             }
             let domain = enabled_domain(conn, &project.domain_id).await?;
-            (Found::Project(project, domain), Some(Target::Project(id.clone())))
+            (Found::Project(Box::new(project), domain), Some(Target::Project(id.clone())))
         }
     })
 }
