@@ -155,7 +155,8 @@ async fn check(conn: &mut Conn, endpoint: &Endpoint) -> Result<()> {
     Ok(())
 }
 
-fn show(cx: &Cx, endpoint: &Endpoint) -> Value {
+/// As clients see it.
+pub fn show(cx: &Cx, endpoint: &Endpoint) -> Value {
     let own = json!({
         "service_id": endpoint.service_id, "region_id": endpoint.region_id, "region": endpoint.region_id,
         "interface": endpoint.interface, "url": endpoint.url, "enabled": endpoint.enabled,
@@ -163,7 +164,11 @@ fn show(cx: &Cx, endpoint: &Endpoint) -> Value {
     wire::resource(cx, "endpoints", endpoint.id.as_str(), &endpoint.extra, own)
 }
 
-async fn load(cx: &Cx, conn: &mut Conn) -> Result<Endpoint> {
+/// The endpoint of the path.
+///
+/// # Errors
+/// Not found.
+pub async fn load(cx: &Cx, conn: &mut Conn) -> Result<Endpoint> {
     let id = EndpointId::new(cx.param("endpoint_id"));
     let found = catalog::get_endpoint(conn, &id).await?;
     found.ok_or_else(|| wire::not_found("EndpointNotFound", "endpoint", id.as_str()))

@@ -66,6 +66,17 @@ impl MasterKey {
         self.0.seal(now, key.bytes())
     }
 
+    /// Seals a secret for the database.
+    pub fn seal_text(&self, secret: &str, now: Timestamp) -> String {
+        self.0.seal(now, secret.as_bytes())
+    }
+
+    /// Opens what [`MasterKey::seal_text`] sealed; none where it was another key's.
+    pub fn open_text(&self, sealed: &str) -> Option<zeroize::Zeroizing<String>> {
+        let bytes = zeroize::Zeroizing::new(Key::open([&self.0], sealed)?);
+        std::str::from_utf8(&bytes).ok().map(|text| zeroize::Zeroizing::new(text.to_owned()))
+    }
+
     fn unwrap_key(&self, wrapped: &str) -> Option<Key> {
         let bytes = zeroize::Zeroizing::new(Key::open([&self.0], wrapped)?);
         Key::from_bytes(&bytes)

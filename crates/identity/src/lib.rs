@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`routes`], [`policy`], [`versions`] | the tables |
 //! | [`domain`], [`project`], [`user`], [`group`], [`role`], [`assignment`], [`region`], [`service`], [`endpoint`] | the resources |
+//! | [`endpoint_group`], [`project_endpoint`], [`policies`], [`registered_limit`], [`limit`], [`domain_config`] | smaller ones |
 //! | [`token`] | logging in, validating, revoking |
 //! | [`state`] | the cache of validated tokens, and why a revocation is immediate |
 //! | [`security`] | what passwords must be and when logins are refused |
@@ -22,15 +23,21 @@ pub mod assignment;
 pub mod bootstrap;
 pub mod doctor;
 pub mod domain;
+pub mod domain_config;
 pub mod endpoint;
+pub mod endpoint_group;
 pub mod fernet;
 pub mod group;
 pub mod keys;
+pub mod limit;
 pub mod password;
 pub mod payload;
+pub mod policies;
 pub mod policy;
 pub mod project;
+pub mod project_endpoint;
 pub mod region;
+pub mod registered_limit;
 pub mod role;
 pub mod routes;
 pub mod security;

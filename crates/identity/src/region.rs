@@ -135,7 +135,11 @@ fn show(cx: &Cx, region: &Region) -> Value {
     wire::resource(cx, "regions", &region.id, &region.extra, own)
 }
 
-async fn load(cx: &Cx, conn: &mut Conn) -> Result<Region> {
+/// The region of the path.
+///
+/// # Errors
+/// Not found.
+pub async fn load(cx: &Cx, conn: &mut Conn) -> Result<Region> {
     let id = cx.param("region_id");
     catalog::get_region(conn, id).await?.ok_or_else(|| missing(id))
 }

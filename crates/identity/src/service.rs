@@ -104,7 +104,11 @@ fn show(cx: &Cx, service: &Service) -> Value {
     wire::resource(cx, "services", service.id.as_str(), &service.extra, own)
 }
 
-async fn load(cx: &Cx, conn: &mut Conn) -> Result<Service> {
+/// The service of the path.
+///
+/// # Errors
+/// Not found.
+pub async fn load(cx: &Cx, conn: &mut Conn) -> Result<Service> {
     let id = ServiceId::new(cx.param("service_id"));
     let found = catalog::get_service(conn, &id).await?;
     found.ok_or_else(|| wire::not_found("ServiceNotFound", "service", id.as_str()))

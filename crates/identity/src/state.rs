@@ -133,6 +133,11 @@ impl State {
         &self.db
     }
 
+    /// What secrets in the database are sealed under.
+    pub fn master(&self) -> &MasterKey {
+        &self.master
+    }
+
     /// Begins a write of identity. Writes exclude each other, on every server: what this one reads stays true until it
     /// commits.
     ///

@@ -8,13 +8,18 @@ use model::{
 use serde::Serialize;
 use store::{
     Conn,
-    identity::catalog::{self, Endpoint, Service},
+    identity::{
+        catalog::{self, Endpoint, Service},
+        endpoint_filters::{self, Given},
+    },
 };
 
 /// The catalog's rows, and its text where that is the same for everyone.
 pub struct Catalog {
     rows: Vec<(Service, Vec<Endpoint>)>,
     common: Option<Bytes>,
+    /// Whether any project was given endpoints of its own.
+    filtered: bool,
 }
 
 #[derive(Serialize)]
@@ -39,27 +44,36 @@ impl Catalog {
     pub(crate) async fn read(conn: &mut Conn) -> Result<Self> {
         let rows = catalog::whole(conn).await?;
         let fixed = rows.iter().flat_map(|(_, endpoints)| endpoints).all(|endpoint| !endpoint.url.contains(")s"));
-        let common = if fixed { Some(render(&rows, "", None)?) } else { None };
-        Ok(Self { rows, common })
+        let common = if fixed { Some(render(&rows, "", None, &Given::default())?) } else { None };
+        let filtered = endpoint_filters::any(conn).await?;
+        Ok(Self { rows, common, filtered })
+    }
+
+    /// What the project was given: it sees nothing else, or everything where it was given nothing.
+    pub(crate) async fn given_to(&self, conn: &mut Conn, project: &ProjectId) -> Result<Given> {
+        if self.filtered { Ok(endpoint_filters::given_to(conn, project).await?) } else { Ok(Given::default()) }
     }
 
     /// Its JSON for a user in a project, or in no project: then without endpoints whose address needs one.
-    pub(crate) fn render(&self, user: &UserId, project: Option<&ProjectId>) -> Result<Bytes> {
+    pub(crate) fn render(&self, user: &UserId, project: Option<&ProjectId>, given: &Given) -> Result<Bytes> {
         match &self.common {
-            Some(common) => Ok(common.clone()),
-            None => render(&self.rows, user.as_str(), project.map(AsRef::as_ref)),
+            Some(common) if given.is_nothing() => Ok(common.clone()),
+            _ => render(&self.rows, user.as_str(), project.map(AsRef::as_ref), given),
         }
     }
 }
 
-fn render(rows: &[(Service, Vec<Endpoint>)], user: &str, project: Option<&str>) -> Result<Bytes> {
+fn render(rows: &[(Service, Vec<Endpoint>)], user: &str, project: Option<&str>, given: &Given) -> Result<Bytes> {
+    let shown = |endpoint: &&Endpoint| given.is_nothing() || given.includes(endpoint);
     let entries: Vec<Entry<'_>> = rows
         .iter()
+        // A service of which a project was given nothing isn't there for it.
+        .filter(|(_, endpoints)| given.is_nothing() || endpoints.iter().any(|e| given.includes(e)))
         .map(|(service, endpoints)| Entry {
             id: service.id.as_str(),
             r#type: &service.kind,
             name: service.name.as_deref().unwrap_or_default(),
-            endpoints: endpoints.iter().filter_map(|endpoint| address(endpoint, user, project)).collect(),
+            endpoints: endpoints.iter().filter(shown).filter_map(|endpoint| address(endpoint, user, project)).collect(),
         })
         .collect();
     let text = serde_json::to_vec(&entries).map_err(|e| Error::internal("writing the catalog", e))?;

@@ -7,6 +7,7 @@ use store::{
     identity::{
         assignments::{self, Target},
         domains::{self, Domain},
+        endpoint_filters::Given,
         projects::{self, Project},
         roles::Role,
         tokens,
@@ -75,8 +76,11 @@ impl Validated {
         }
         let catalog = match &found {
             Found::Unscoped => None,
-            Found::Project(project, _) => Some(catalog.render(&user.id, Some(&project.id))?),
-            Found::Domain(_) | Found::System => Some(catalog.render(&user.id, None)?),
+            Found::Project(project, _) => {
+                let given = catalog.given_to(conn, &project.id).await?;
+                Some(catalog.render(&user.id, Some(&project.id), &given)?)
+            }
+            Found::Domain(_) | Found::System => Some(catalog.render(&user.id, None, &Given::default())?),
         };
         let expiry = compliance.expiry(&user).map(Timestamp::to_micros_naive);
         let head = head(&payload, expiry.as_deref(), &user, &user_domain, &found, &roles)?;
