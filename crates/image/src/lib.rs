@@ -30,7 +30,7 @@ mod image;
 mod info;
 mod member;
 mod metadef;
-mod policy;
+pub mod policy;
 mod routes;
 mod schema;
 mod tag;

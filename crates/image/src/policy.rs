@@ -21,7 +21,7 @@ const SEE_METADEF: &str =
 const METADEF_ADMIN: &str = "rule:metadef_admin";
 
 /// The table.
-pub(crate) const RULES: &[Rule] = &[
+pub const RULES: &[Rule] = &[
     rule("add_image", CREATE, "Create an image"),
     rule("delete_image", MEMBER, "Delete an image"),
     rule("get_image", SEE, "Show an image"),
@@ -60,7 +60,11 @@ pub(crate) const RULES: &[Rule] = &[
     rule("delete_metadef_tag", METADEF_ADMIN, "Delete a tag of metadata definitions"),
     rule("add_metadef_tags", METADEF_ADMIN, "Set the tags of metadata definitions"),
     rule("delete_metadef_tags", METADEF_ADMIN, "Delete all tags of metadata definitions"),
-    rule("list_metadef_resource_types", READER, "List types of resources that have metadata definitions"),
+    rule(
+        "list_metadef_resource_types",
+        "rule:context_is_admin or (role:reader and (project_id:%(project_id)s or 'public':%(visibility)s))",
+        "List types of resources that have metadata definitions",
+    ),
     rule("get_metadef_resource_type", SEE_METADEF, "List the types of resources that a namespace describes"),
     rule("add_metadef_resource_type_association", METADEF_ADMIN, "Say that a namespace describes a type of resources"),
     rule("remove_metadef_resource_type_association", METADEF_ADMIN, "Say that it does not any more"),

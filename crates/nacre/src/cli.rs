@@ -56,6 +56,27 @@ pub enum AdminCommand {
     RotateKeys,
     /// The hypervisor hosts and how they are.
     Hosts,
+    /// Who may do what: the rules, and files that change them.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+}
+
+/// Who may do what.
+#[derive(Subcommand, Debug)]
+pub enum PolicyCommand {
+    /// Print a policy.yaml with every rule's default, commented out, to start from.
+    Sample,
+    /// Print every rule, whom it admits and its check.
+    List {
+        /// With this file's changes.
+        #[arg(long, env = "NACRE_POLICY_FILE")]
+        policy_file: Option<PathBuf>,
+    },
+    /// Read a policy.yaml as the cloud would, and print what it changes. Exits with 1 if it is refused or has no effect.
+    Check {
+        /// The file.
+        file: PathBuf,
+    },
 }
 
 /// How a cloud is run.

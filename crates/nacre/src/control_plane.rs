@@ -1,6 +1,6 @@
 //! The control plane: services, flows and sweeps over one database, the API's listener, the agents' listener.
 
-use std::{collections::BTreeMap, fs, net::Ipv4Addr, sync::Arc};
+use std::{fs, net::Ipv4Addr, sync::Arc};
 
 use anyhow::{Context, anyhow};
 use drivers::network::Northbound;
@@ -11,7 +11,7 @@ use network::bootstrap::External;
 use serde_json::{Value, json};
 use store::Db;
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
-use web::{Access, App, FaultStyle, Reply, Route, Service, policy::Policy};
+use web::{Access, App, FaultStyle, Reply, Route, Service};
 
 use crate::{
     admin::{self, Answers, Ask, doctor},
@@ -19,6 +19,7 @@ use crate::{
     clouds::REGION,
     engines, host,
     layout::Layout,
+    policy::{self, PolicyFile},
     preflight,
     secrets::Secrets,
     up::public_url,
@@ -36,6 +37,7 @@ pub struct ControlPlane {
     agents: UnixListener,
     admin: tokio::net::UnixListener,
     expects_agent: bool,
+    policy_file: Option<Arc<PolicyFile>>,
 }
 
 /// Each service's shared state.
@@ -75,7 +77,7 @@ pub async fn start(
     let engine = flow::Engine::new(db.clone(), machines.into_iter().flatten().collect(), flow::Config::default())?;
     let scheme = if options.tls_cert.is_some() { "https" } else { "http" };
     let tables = services.tables();
-    let policy = policy(&tables, options)?;
+    let policy = policy::load(options.policy_file.as_deref())?;
     let authenticator = services.identity.clone();
     let app = App::new(db.clone(), tables, authenticator, policy, scheme)
         .map_err(|why| anyhow!("wiring the services: {why}"))?;
@@ -90,6 +92,7 @@ pub async fn start(
         agents: UnixListener::bind(&layout.hostlink())?,
         admin: admin::bind(layout)?,
         expects_agent,
+        policy_file: options.policy_file.as_deref().map(PolicyFile::new),
     })
 }
 
@@ -105,10 +108,16 @@ impl ControlPlane {
             services: self.services.clone(),
             hub: self.hub.clone(),
             expects_agent: self.expects_agent,
+            app: self.app.clone(),
+            policy_file: self.policy_file.clone(),
         });
         let control = compute::control_plane(&self.services.compute);
         let mut tasks = JoinSet::new();
         tasks.spawn(admin::serve(self.admin, answers, stopped.clone()));
+        if let Some(file) = self.policy_file {
+            let (app, policy_until) = (self.app.clone(), until(stopped.clone()));
+            tasks.spawn(async move { file.follow(&app, policy_until).await });
+        }
         tasks.spawn(web::listen::serve(self.api, self.app, self.tls, until(stopped.clone())));
         let (hub, agents, agents_until) = (self.hub, self.agents, until(stopped.clone()));
         tasks.spawn(async move {
@@ -227,18 +236,6 @@ fn master_key(layout: &Layout) -> anyhow::Result<identity::MasterKey> {
     identity::MasterKey::ensure_file(&path).with_context(|| format!("reading {}", path.display()))
 }
 
-fn policy(tables: &[Service], options: &CloudOptions) -> anyhow::Result<Policy> {
-    let overrides = match &options.policy_file {
-        None => BTreeMap::new(),
-        Some(path) => {
-            let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-            Policy::overrides_from_yaml(&text).map_err(|why| anyhow!("{}: {why}", path.display()))?
-        }
-    };
-    let rules: Vec<_> = tables.iter().map(|service| service.policy).collect();
-    Policy::new(&rules, &overrides).map_err(|why| anyhow!(why))
-}
-
 fn tls(options: &CloudOptions) -> anyhow::Result<Option<tokio_rustls::TlsAcceptor>> {
     let (Some(chain), Some(key)) = (&options.tls_cert, &options.tls_key) else { return Ok(None) };
     let read = |path: &std::path::Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
@@ -277,6 +274,8 @@ struct Operator {
     services: Services,
     hub: Hub,
     expects_agent: bool,
+    app: Arc<App>,
+    policy_file: Option<Arc<PolicyFile>>,
 }
 
 impl Answers for Operator {
@@ -304,6 +303,7 @@ impl Operator {
         findings.extend(image::doctor(&self.db, &self.services.image).await?);
         findings.extend(network::doctor(&self.db, &*self.services.northbound).await?);
         findings.extend(compute::doctor(&self.services.compute, fix).await?);
+        findings.extend(self.policy_file.iter().flat_map(|file| file.findings(&self.app.policy())));
         if fix && !findings.is_empty() {
             identity::repair(&self.db).await?;
             image::repair(&self.db, &self.services.image).await?;

@@ -9,6 +9,7 @@
 //! | `up.rs`, `down.rs` | a whole cloud in the background, and its end |
 //! | `control_plane.rs`, `host.rs`, `engines.rs` | the roles that `up`, `server` and `agent` run |
 //! | `admin/` | the private socket of a running control plane, and the commands that use it |
+//! | `policy.rs` | the operator's policy file, followed as it changes |
 //! | `logs.rs` | structured logs |
 
 mod admin;
@@ -20,6 +21,7 @@ mod engines;
 mod host;
 mod layout;
 mod logs;
+mod policy;
 mod preflight;
 mod secrets;
 mod up;
@@ -54,6 +56,7 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Admin(AdminCommand::Flows(options)) => admin::flows::run(&layout, &options).await?,
         Command::Admin(AdminCommand::Migrate(options)) => control_plane::migrate(&layout, &options).await?,
         Command::Admin(AdminCommand::RotateKeys) => admin::call(&layout, &admin::Ask::RotateKeys).await.map(drop)?,
+        Command::Admin(AdminCommand::Policy(command)) => return admin::policy::run(&command),
         Command::Admin(AdminCommand::Hosts) => admin::hosts(&layout).await?,
     }
     Ok(ExitCode::SUCCESS)

@@ -32,7 +32,12 @@ const BULK_MAX: usize = 100;
 /// Forbidden; bad request for a token without project that is not an administrator's.
 pub fn viewer(cx: &Cx) -> Result<Viewer> {
     match cx.caller.project() {
-        Some(project) => cx.authorize(&Target::project(project))?,
+        // Its own networks' and groups', too.
+        Some(project) => cx.authorize(
+            &Target::project(project)
+                .with("network:project_id", project.as_str())
+                .with("security_group:project_id", project.as_str()),
+        )?,
         None => cx.authorize(&Target::none())?,
     }
     if cx.can("admin_only", &Target::none()) { Ok(Viewer::Admin) } else { Ok(Viewer::Project(cx.project()?.clone())) }
@@ -221,7 +226,17 @@ pub fn owner(cx: &Cx, project_id: Option<&String>, tenant_id: Option<&String>) -
         (Some(project), Some(tenant)) if project != tenant => {
             Err(Error::bad_request("HTTPBadRequest", "'project_id' and 'tenant_id' do not match"))
         }
-        (Some(named), _) | (None, Some(named)) => Ok(ProjectId::new(named.as_str())),
+        (Some(named), _) | (None, Some(named)) => {
+            let own = cx.caller.project().is_some_and(|project| project.as_str() == named);
+            // Not every rule looks at whose the new resource is to be: a shared network lets everybody in.
+            if !own && !cx.can("admin_only", &Target::none()) && !cx.can("service_api", &Target::none()) {
+                return Err(Error::forbidden(
+                    "PolicyNotAuthorized",
+                    "Specifying 'project_id' or 'tenant_id' other than the token's project requires admin privileges.",
+                ));
+            }
+            Ok(ProjectId::new(named.as_str()))
+        }
         (None, None) => cx.project().cloned(),
     }
 }

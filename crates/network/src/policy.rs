@@ -1,34 +1,42 @@
 //! Policy rules: Neutron's names and its present defaults.
-//!
-//! Two spellings differ from Neutron's own defaults, with the same meaning: `field:networks:shared=True` is
-//! `'True':%(shared)s` here, and `field:port:device_owner=~^network:` is `'True':%(network_device)s`.
 
-use web::policy::Rule;
+use web::policy::{Rule, ScopeType};
 
 const ADMIN: &str = "rule:admin_only";
 const MEMBER: &str = "rule:admin_only or (role:member and project_id:%(project_id)s)";
 const READER: &str = "rule:admin_only or (role:reader and project_id:%(project_id)s)";
 const NET_OWNER: &str = "rule:admin_only or role:service or (role:member and rule:network_owner)";
-const NET_OWNER_OR_MEMBER: &str = "rule:admin_only or role:service or (role:member and rule:network_owner) or \
-                                   (role:member and project_id:%(project_id)s)";
 const NET_OWNER_OR_SHARED: &str =
     "rule:admin_only or role:service or (role:member and rule:network_owner) or rule:shared";
 const NET_OWNER_ADMIN: &str = "rule:admin_only or (role:member and rule:network_owner)";
 const SERVICE: &str = "rule:admin_only or role:service";
 
 const fn rule(name: &'static str, check: &'static str, description: &'static str) -> Rule {
+    Rule { name, check, scopes: &[ScopeType::Project], description }
+}
+
+/// What others refer to, in any scope.
+const fn part(name: &'static str, check: &'static str, description: &'static str) -> Rule {
     Rule { name, check, scopes: &[], description }
 }
 
 /// Every rule.
 pub const POLICY: &[Rule] = &[
     // What others refer to.
-    rule("admin_only", "rule:context_is_admin", "Rule for cloud admin access"),
-    rule("network_owner", "project_id:%(network:project_id)s", "Rule for network owner access"),
-    rule("shared", "'True':%(shared)s", "Rule of shared network"),
-    rule("external", "'True':%(router:external)s", "Rule of external network"),
-    rule("network_device", "'True':%(network_device)s", "Rule for device of the network service"),
-    rule("regular_user", "", "Rule for a regular user access"),
+    part("admin_only", "rule:context_is_admin", "Rule for cloud admin access"),
+    part("network_owner", "project_id:%(network:project_id)s", "Rule for network owner access"),
+    part("shared", "field:networks:shared=True", "Rule of shared network"),
+    part("external", "field:networks:router:external=True", "Rule of external network"),
+    part("network_device", "field:port:device_owner=~^network:", "Rule for device of the network service"),
+    part("external_network", "field:subnets:router:external=True", "Rule of a subnet in an external network"),
+    part("sg_owner", "project_id:%(security_group:project_id)s", "Rule for owner of a security group"),
+    part("shared_security_group", "field:security_groups:shared=True", "Rule of a shared security group"),
+    part("shared_address_groups", "field:address_groups:shared=True", "Rule of a shared address group"),
+    part("context_is_advsvc", "role:advsvc", "Rule for advanced services"),
+    part("compute_device", "field:port:device_owner=~^compute:", "Rule for a server's port"),
+    part("baremetal_device", "field:port:device_owner=~^baremetal:", "Rule for a bare-metal machine's port"),
+    part("manila_device", "field:port:device_owner=~^manila:", "Rule for a file share's port"),
+    part("regular_user", "", "Rule for a regular user access"),
     // Networks.
     rule("create_network", MEMBER, "Create a network"),
     rule("create_network:shared", ADMIN, "Create a shared network"),
@@ -44,7 +52,7 @@ pub const POLICY: &[Rule] = &[
     rule("create_network:provider:segmentation_id", ADMIN, "Specify provider:segmentation_id when creating a network"),
     rule(
         "get_network",
-        "rule:admin_only or (role:reader and project_id:%(project_id)s) or rule:shared or rule:external",
+        "(rule:admin_only) or (role:reader and project_id:%(project_id)s) or rule:service_api or rule:shared or rule:external or rule:context_is_advsvc",
         "Get a network",
     ),
     rule("get_network:provider:network_type", ADMIN, "Get provider attributes of a network"),
@@ -54,14 +62,18 @@ pub const POLICY: &[Rule] = &[
     rule("update_network:is_default", ADMIN, "Update is_default attribute of a network"),
     rule("update_network:port_security_enabled", MEMBER, "Update port_security_enabled attribute of a network"),
     rule("delete_network", MEMBER, "Delete a network"),
-    rule("get_networks_tags", "rule:get_network", "Get the network tags"),
-    rule("update_networks_tags", MEMBER, "Update the network tags"),
-    rule("delete_networks_tags", MEMBER, "Delete the network tags"),
+    rule(
+        "get_network:tags",
+        "(rule:admin_only) or (role:reader and project_id:%(project_id)s) or rule:shared or rule:external or rule:context_is_advsvc",
+        "Get the network tags",
+    ),
+    rule("update_network:tags", MEMBER, "Update the network tags"),
+    rule("delete_network:tags", MEMBER, "Delete the network tags"),
     // Subnets.
     rule("create_subnet", NET_OWNER_ADMIN, "Create a subnet"),
     rule(
         "get_subnet",
-        "rule:admin_only or (role:reader and project_id:%(project_id)s) or (role:reader and rule:network_owner) or rule:shared",
+        "role:reader and project_id:%(project_id)s or rule:shared or rule:external_network or (rule:admin_only) or (role:reader and rule:network_owner) or rule:service_api",
         "Get a subnet",
     ),
     rule(
@@ -74,13 +86,25 @@ pub const POLICY: &[Rule] = &[
         "rule:admin_only or (role:member and project_id:%(project_id)s) or (role:member and rule:network_owner)",
         "Delete a subnet",
     ),
-    rule("get_subnets_tags", "rule:get_subnet", "Get the subnet tags"),
-    rule("update_subnets_tags", MEMBER, "Update the subnet tags"),
-    rule("delete_subnets_tags", MEMBER, "Delete the subnet tags"),
+    rule(
+        "get_subnet:tags",
+        "role:reader and project_id:%(project_id)s or rule:shared or rule:external_network or (rule:admin_only) or (role:reader and rule:network_owner)",
+        "Get the subnet tags",
+    ),
+    rule(
+        "update_subnet:tags",
+        "role:member and project_id:%(project_id)s or (rule:admin_only) or (role:member and rule:network_owner)",
+        "Update the subnet tags",
+    ),
+    rule(
+        "delete_subnet:tags",
+        "role:member and project_id:%(project_id)s or (rule:admin_only) or (role:member and rule:network_owner)",
+        "Delete the subnet tags",
+    ),
     // Ports.
     rule(
         "create_port",
-        "rule:admin_only or role:service or (role:member and project_id:%(project_id)s)",
+        "(rule:admin_only) or (rule:service_api) or role:member and rule:network_owner or rule:shared",
         "Create a port",
     ),
     rule(
@@ -98,7 +122,7 @@ pub const POLICY: &[Rule] = &[
         "Specify port_security_enabled attribute when creating a port",
     ),
     rule("create_port:binding:host_id", SERVICE, "Specify binding:host_id attribute when creating a port"),
-    rule("create_port:binding:profile", SERVICE, "Specify binding:profile attribute when creating a port"),
+    rule("create_port:binding:profile", "rule:service_api", "Specify binding:profile attribute when creating a port"),
     rule(
         "create_port:binding:vnic_type",
         "rule:admin_only or role:service or (role:member and project_id:%(project_id)s)",
@@ -106,7 +130,7 @@ pub const POLICY: &[Rule] = &[
     ),
     rule(
         "create_port:allowed_address_pairs",
-        NET_OWNER_ADMIN,
+        "(rule:admin_only) or (role:member and rule:network_owner) or rule:service_api",
         "Specify allowed_address_pairs attribute when creating a port",
     ),
     rule(
@@ -125,7 +149,11 @@ pub const POLICY: &[Rule] = &[
         "not rule:network_device or rule:admin_only or role:service or (role:member and rule:network_owner)",
         "Update device_owner attribute of a port",
     ),
-    rule("update_port:mac_address", SERVICE, "Update mac_address attribute of a port"),
+    rule(
+        "update_port:mac_address",
+        "(rule:admin_only) or (rule:service_api) or role:manager and rule:network_owner",
+        "Update mac_address attribute of a port",
+    ),
     rule("update_port:fixed_ips", NET_OWNER, "Specify fixed_ips information when updating a port"),
     rule(
         "update_port:fixed_ips:ip_address",
@@ -139,17 +167,37 @@ pub const POLICY: &[Rule] = &[
     ),
     rule("update_port:port_security_enabled", NET_OWNER, "Update port_security_enabled attribute of a port"),
     rule("update_port:binding:host_id", SERVICE, "Update binding:host_id attribute of a port"),
-    rule("update_port:binding:profile", SERVICE, "Update binding:profile attribute of a port"),
+    rule("update_port:binding:profile", "rule:service_api", "Update binding:profile attribute of a port"),
     rule(
         "update_port:binding:vnic_type",
         "rule:admin_only or role:service or (role:member and project_id:%(project_id)s)",
         "Update binding:vnic_type attribute of a port",
     ),
-    rule("update_port:allowed_address_pairs", NET_OWNER_ADMIN, "Update allowed_address_pairs attribute of a port"),
-    rule("delete_port", NET_OWNER_OR_MEMBER, "Delete a port"),
-    rule("get_ports_tags", "rule:get_port", "Get the port tags"),
-    rule("update_ports_tags", MEMBER, "Update the port tags"),
-    rule("delete_ports_tags", MEMBER, "Delete the port tags"),
+    rule(
+        "update_port:allowed_address_pairs",
+        "(rule:admin_only) or (role:member and rule:network_owner) or rule:service_api",
+        "Update allowed_address_pairs attribute of a port",
+    ),
+    rule(
+        "delete_port",
+        "(rule:admin_only) or (rule:service_api) or (service_roles:service and (role:member and rule:network_owner or role:member and project_id:%(project_id)s)) or (not rule:compute_device and not rule:baremetal_device and not rule:manila_device and (role:member and rule:network_owner or role:member and project_id:%(project_id)s))",
+        "Delete a port",
+    ),
+    rule(
+        "get_port:tags",
+        "rule:context_is_advsvc or (rule:admin_only) or (role:reader and rule:network_owner) or role:reader and project_id:%(project_id)s",
+        "Get the port tags",
+    ),
+    rule(
+        "update_port:tags",
+        "(rule:admin_only) or (role:member and project_id:%(project_id)s) or rule:context_is_advsvc",
+        "Update the port tags",
+    ),
+    rule(
+        "delete_port:tags",
+        "rule:context_is_advsvc or role:member and project_id:%(project_id)s or (rule:admin_only) or (role:member and rule:network_owner)",
+        "Delete the port tags",
+    ),
     // Routers.
     rule("create_router", MEMBER, "Create a router"),
     rule(
@@ -175,32 +223,56 @@ pub const POLICY: &[Rule] = &[
     rule("remove_router_interface", MEMBER, "Remove an interface from a router"),
     rule("add_extraroutes", MEMBER, "Add extra routes to a router"),
     rule("remove_extraroutes", MEMBER, "Remove extra routes from a router"),
-    rule("get_routers_tags", READER, "Get the router tags"),
-    rule("update_routers_tags", MEMBER, "Update the router tags"),
-    rule("delete_routers_tags", MEMBER, "Delete the router tags"),
+    rule("get_router:tags", READER, "Get the router tags"),
+    rule("update_router:tags", MEMBER, "Update the router tags"),
+    rule("delete_router:tags", MEMBER, "Delete the router tags"),
     // Floating IPs.
     rule("create_floatingip", MEMBER, "Create a floating IP"),
-    rule("create_floatingip:floating_ip_address", ADMIN, "Create a floating IP with a specific IP address"),
+    rule(
+        "create_floatingip:floating_ip_address",
+        "(rule:admin_only) or (role:manager and project_id:%(project_id)s)",
+        "Create a floating IP with a specific IP address",
+    ),
     rule("get_floatingip", READER, "Get a floating IP"),
     rule("update_floatingip", MEMBER, "Update a floating IP"),
     rule("delete_floatingip", MEMBER, "Delete a floating IP"),
-    rule("get_floatingips_tags", READER, "Get the floating IP tags"),
-    rule("update_floatingips_tags", MEMBER, "Update the floating IP tags"),
-    rule("delete_floatingips_tags", MEMBER, "Delete the floating IP tags"),
+    rule("get_floatingip:tags", READER, "Get the floating IP tags"),
+    rule("update_floatingip:tags", MEMBER, "Update the floating IP tags"),
+    rule("delete_floatingip:tags", MEMBER, "Delete the floating IP tags"),
     // Security groups.
     rule("create_security_group", MEMBER, "Create a security group"),
-    rule("get_security_group", READER, "Get a security group"),
+    rule(
+        "get_security_group",
+        "(rule:admin_only) or (role:reader and project_id:%(project_id)s) or rule:shared_security_group",
+        "Get a security group",
+    ),
     rule("update_security_group", MEMBER, "Update a security group"),
     rule("delete_security_group", MEMBER, "Delete a security group"),
-    rule("get_security_groups_tags", READER, "Get the security group tags"),
-    rule("update_security_groups_tags", MEMBER, "Update the security group tags"),
-    rule("delete_security_groups_tags", MEMBER, "Delete the security group tags"),
-    rule("get_security_group_rules_tags", READER, "Get the security group rule tags"),
-    rule("update_security_group_rules_tags", MEMBER, "Update the security group rule tags"),
-    rule("delete_security_group_rules_tags", MEMBER, "Delete the security group rule tags"),
-    rule("create_security_group_rule", MEMBER, "Create a security group rule"),
-    rule("get_security_group_rule", READER, "Get a security group rule"),
-    rule("delete_security_group_rule", MEMBER, "Delete a security group rule"),
+    rule(
+        "get_security_group:tags",
+        "(rule:admin_only) or (role:reader and project_id:%(project_id)s) or rule:shared_security_group",
+        "Get the security group tags",
+    ),
+    rule("update_security_group:tags", MEMBER, "Update the security group tags"),
+    rule("delete_security_group:tags", MEMBER, "Delete the security group tags"),
+    rule("get_security_group_rule:tags", READER, "Get the security group rule tags"),
+    rule("update_security_group_rule:tags", MEMBER, "Update the security group rule tags"),
+    rule("delete_security_group_rule:tags", MEMBER, "Delete the security group rule tags"),
+    rule(
+        "create_security_group_rule",
+        "(rule:admin_only) or (role:member and rule:sg_owner)",
+        "Create a security group rule",
+    ),
+    rule(
+        "get_security_group_rule",
+        "(rule:admin_only) or (role:reader and rule:sg_owner)",
+        "Get a security group rule",
+    ),
+    rule(
+        "delete_security_group_rule",
+        "(rule:admin_only) or (role:member and rule:sg_owner)",
+        "Delete a security group rule",
+    ),
     // Pools, scopes and lists of addresses.
     rule("create_address_scope", MEMBER, "Create an address scope"),
     rule("create_address_scope:shared", ADMIN, "Create a shared address scope"),
@@ -224,7 +296,11 @@ pub const POLICY: &[Rule] = &[
     rule("update_subnetpool", MEMBER, "Update a subnet pool"),
     rule("delete_subnetpool", MEMBER, "Delete a subnet pool"),
     rule("create_address_group", MEMBER, "Create an address group"),
-    rule("get_address_group", READER, "Get an address group"),
+    rule(
+        "get_address_group",
+        "(rule:admin_only) or (role:reader and project_id:%(project_id)s) or rule:shared_address_groups",
+        "Get an address group",
+    ),
     rule("update_address_group", MEMBER, "Update an address group"),
     rule("delete_address_group", MEMBER, "Delete an address group"),
     // Metering.
@@ -235,15 +311,15 @@ pub const POLICY: &[Rule] = &[
     rule("get_metering_label_rule", ADMIN, "Get a metering label rule"),
     rule("delete_metering_label_rule", ADMIN, "Delete a metering label rule"),
     // The rest.
-    rule("get_service_provider", "rule:regular_user", "Get service providers"),
-    rule("get_network_ip_availability", ADMIN, "Get network IP availability"),
+    rule("get_service_provider", "role:reader", "Get service providers"),
+    rule("get_network_ip_availability", "(rule:admin_only) or (rule:service_api)", "Get network IP availability"),
     rule("get_auto_allocated_topology", READER, "Get a project's auto-allocated topology"),
     rule("delete_auto_allocated_topology", MEMBER, "Delete a project's auto-allocated topology"),
-    rule("get_quota", READER, "Get a resource quota"),
+    rule("get_quota", "(rule:admin_only) or (role:manager and project_id:%(project_id)s)", "Get a resource quota"),
     rule("list_quotas", ADMIN, "List the resource quotas of all projects"),
     rule("update_quota", ADMIN, "Update a resource quota"),
     rule("delete_quota", ADMIN, "Delete a resource quota"),
     rule("get_extension", "rule:regular_user", "List the extensions"),
     rule("get_agent", ADMIN, "Get an agent"),
-    rule("get_availability_zone", "rule:regular_user", "List availability zones"),
+    rule("get_availability_zone", "role:reader", "List availability zones"),
 ];

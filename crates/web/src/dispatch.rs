@@ -63,6 +63,11 @@ impl App {
         self.policy.load()
     }
 
+    /// Puts other rules in force, from the next request on.
+    pub fn set_policy(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+    }
+
     /// The services, for tables that tests and golden files walk.
     pub fn services(&self) -> &[Service] {
         &self.services

@@ -4,6 +4,7 @@
 
 pub mod doctor;
 pub mod flows;
+pub mod policy;
 
 use std::{io, sync::Arc, time::Duration};
 

@@ -2,11 +2,10 @@
 
 use std::{fmt::Write, fs};
 
-use model::id::{DomainId, ProjectId, UserId};
 use serde_json::Value;
 use web::{
-    Access, App, Caller, Route, Scope, Service, Version,
-    policy::{COMMON, Rule, Target},
+    Access, App, Route, Service, Version,
+    policy::{COMMON, Rule, matrix},
     service::Verb,
 };
 
@@ -66,7 +65,7 @@ fn versions_of(route: &Route) -> String {
 #[tokio::test]
 async fn policy() {
     let cloud = Cloud::new().await;
-    let mut text = POLICY_HEAD.to_owned();
+    let mut text = format!("{}# Below: scopes, where not every one may use the rule; the check.\n", matrix::LEGEND);
     let shared = ("shared", COMMON);
     for (name, rules) in std::iter::once(shared).chain(cloud.services().iter().map(|s| (s.name, s.policy))) {
         writeln!(text, "\n## {name}").unwrap();
@@ -77,73 +76,8 @@ async fn policy() {
     golden("policy.txt", &text);
 }
 
-const POLICY_HEAD: &str = "\
-# Each rule, and whom it admits with its default check: Admin, manaGer, Member, Reader, Service, Nobody's role.
-# (In checks every role of the first four implies the next.) The columns are a token of a project for a target that is the
-# project's and the user's own, the same for another project's and user's target in another domain, a token of the system
-# for such a target, a token of a domain for a target in that domain. What is shared or public is not among the targets.
-# Below: scopes, where not every one may use the rule; the check.
-";
-
-/// Letter in the matrix, roles that hold.
-const ROLES: &[(char, &[&str])] = &[
-    ('A', &["admin", "manager", "member", "reader"]),
-    ('G', &["manager", "member", "reader"]),
-    ('M', &["member", "reader"]),
-    ('R', &["reader"]),
-    ('S', &["service"]),
-    ('N', &[]),
-];
-
 fn rule_lines(app: &App, rule: &Rule) -> String {
-    let (own, other) = (target("mine"), target("another"));
-    let in_domain = Scope::Domain { id: DomainId::new("domain-mine"), name: "mine".to_owned() };
-    let columns = [(project_scope(), &own), (project_scope(), &other), (Scope::System, &other), (in_domain, &own)];
-    let matrix = columns.map(|(scope, target)| admitted(app, rule, &scope, target)).join("  ");
-    let scopes: Vec<String> = rule.scopes.iter().map(|scope| format!("{scope:?}").to_lowercase()).collect();
-    let scopes = if scopes.is_empty() { String::new() } else { format!("[{}] ", scopes.join(" ")) };
-    let check = if rule.check.is_empty() { "@" } else { rule.check };
-    format!("{:66} {matrix}\n    {scopes}{check}\n", rule.name)
-}
-
-fn admitted(app: &App, rule: &Rule, scope: &Scope, target: &Target) -> String {
-    let policy = app.policy();
-    let letter = |(letter, roles): &(char, &[&str])| {
-        let caller = Caller {
-            user_id: Some(UserId::new("user-mine")),
-            user_domain_id: "domain-mine".to_owned(),
-            scope: scope.clone(),
-            roles: roles.iter().map(|role| (*role).to_owned()).collect(),
-            ..Caller::default()
-        };
-        if policy.allows(rule.name, &caller, target) { *letter } else { '.' }
-    };
-    ROLES.iter().map(letter).collect()
-}
-
-fn project_scope() -> Scope {
-    Scope::Project {
-        id: ProjectId::new("project-mine"),
-        name: "mine".to_owned(),
-        domain_id: DomainId::new("domain-mine"),
-        domain_name: "mine".to_owned(),
-    }
-}
-
-/// A target with every attribute that checks ask for, all of them of this owner.
-fn target(whose: &str) -> Target {
-    const PROJECT: &[&str] = &["owner", "network:project_id", "network:tenant_id", "target.project.id"];
-    const USER: &[&str] = &["user_id", "target.user.id", "target.token.user_id"];
-    const DOMAIN: &[&str] =
-        &["target.domain_id", "target.domain.id", "target.project.domain_id", "target.user.domain_id"];
-    let of = |kind: &str, names: &'static [&'static str]| {
-        let value = format!("{kind}-{whose}");
-        names.iter().map(move |name| (*name, value.clone()))
-    };
-    let attributes = of("project", PROJECT).chain(of("user", USER)).chain(of("domain", DOMAIN));
-    let target =
-        Target::project(format!("project-{whose}")).with("visibility", "private").with("target.role.name", "member");
-    attributes.fold(target, |target, (name, value)| target.with(name, value))
+    format!("{:66} {}\n    {}\n", rule.name, matrix::row(&app.policy(), rule.name), matrix::check_line(rule))
 }
 
 #[tokio::test]

@@ -21,6 +21,20 @@ async fn every_service_is_here() {
     assert_eq!(wired, here);
 }
 
+/// A service whose rules `nacre admin policy` and `policy.yaml` don't know.
+#[tokio::test]
+async fn every_table_is_in_the_policy() {
+    let cloud = Cloud::new().await;
+    let text = fs::read_to_string(repository("crates/nacre/src/policy.rs")).unwrap();
+    let missing: Vec<&str> = cloud
+        .services()
+        .iter()
+        .filter(|service| !service.policy.is_empty() && !text.contains(&format!("{}::policy::", service.name)))
+        .map(|service| service.name)
+        .collect();
+    assert!(missing.is_empty(), "add the tables of {missing:?} to `tables` in crates/nacre/src/policy.rs");
+}
+
 #[tokio::test]
 async fn every_route_names_a_rule_of_its_service() {
     let cloud = Cloud::new().await;

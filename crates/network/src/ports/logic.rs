@@ -43,7 +43,7 @@ pub fn target(project: &ProjectId, network: &Network, device_owner: &str) -> Tar
         .with("shared", flag(network.shared))
         .with("network:project_id", network.project_id.as_str())
         .with("network:tenant_id", network.project_id.as_str())
-        .with("network_device", flag(device_owner.starts_with(NETWORK_OWNER_PREFIX)))
+        .with("device_owner", device_owner)
 }
 
 fn flag(flag: bool) -> &'static str {
@@ -362,13 +362,5 @@ mod tests {
         ] {
             assert_eq!(pairs(&given, Some(own)).unwrap_err().code, code);
         }
-    }
-
-    #[test]
-    fn network_devices_are_told_apart() {
-        let network = crate::tests_support::network();
-        let rule = |owner: &str| target(&ProjectId::new("p"), &network, owner).get("network_device").map(str::to_owned);
-        assert_eq!(rule("network:dhcp").as_deref(), Some("True"));
-        assert_eq!(rule("compute:nova").as_deref(), Some("False"));
     }
 }

@@ -53,7 +53,7 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
             return Err(security_groups::not_found(id));
         }
         // A rule belongs to whom its group belongs to.
-        cx.authorize(&Target::project(&group.project_id))?;
+        cx.authorize(&target(&group.project_id))?;
         let new = logic::new_rule(body)?;
         if let Some(remote) = &new.remote_group_id {
             let remote_group = security_groups::get(&mut tx, remote).await?;
@@ -85,6 +85,12 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
 }
 
 fn authorize(cx: &Cx, rule: &Rule) -> Result<()> {
-    let target = Target::project(&rule.project_id);
-    collection::authorize(cx, "get_security_group_rule", &target, || security_groups::rule_not_found(&rule.id))
+    collection::authorize(cx, "get_security_group_rule", &target(&rule.project_id), || {
+        security_groups::rule_not_found(&rule.id)
+    })
+}
+
+/// What policy rules refer to: a rule's project is its group's.
+fn target(project: &ProjectId) -> Target {
+    Target::project(project).with("security_group:project_id", project.as_str())
 }

@@ -30,6 +30,7 @@ const LEASE: Duration = Duration::from_secs(43_200);
 pub fn target(project: &ProjectId, network: &Network) -> Target {
     Target::project(project)
         .with("shared", if network.shared { "True" } else { "False" })
+        .with("router:external", if network.external { "True" } else { "False" })
         .with("network:project_id", network.project_id.as_str())
         .with("network:tenant_id", network.project_id.as_str())
 }

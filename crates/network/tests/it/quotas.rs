@@ -1,6 +1,7 @@
 //! Quotas hold, exactly.
 
 use serde_json::json;
+use testkit::auth::token;
 
 use crate::{create, fault, in_a_cloud, path};
 
@@ -8,7 +9,9 @@ use crate::{create, fault, in_a_cloud, path};
 async fn limits_defaults_and_usage() {
     in_a_cloud(|world| async move {
         let quota = |client: &testkit::Client, rest: &str| {
-            let (client, at) = (client.clone(), path(&format!("quotas/blue{rest}")));
+            // Quotas are shown to those who manage a project.
+            let client = client.clone().token(&token("mia", "manager", "blue"));
+            let at = path(&format!("quotas/blue{rest}"));
             async move { client.get(&at).await.expect(200).json["quota"].clone() }
         };
         assert_eq!(quota(&world.blue, "").await["network"], 100);

@@ -2,14 +2,28 @@
 //!
 //! <https://docs.openstack.org/oslo.policy/latest/admin/policy-yaml-file.html>
 
+//!
+//! | file | what |
+//! |---|---|
+//! | `check.rs` | a check, parsed, and whether it holds |
+//! | `parse.rs` | the language |
+//! | `overrides.rs` | the operator's file: its syntax, old names, what is wrong with it |
+//! | `matrix.rs` | whom a rule admits, as reviews and operators see it |
+
 mod check;
+pub mod matrix;
+mod overrides;
+mod parse;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 
 use model::{Error, Result};
 
 use crate::{Caller, Scope};
-use check::Check;
+pub use check::{Check, Left, Pattern, Text};
+pub use parse::parse;
 
 /// One line of a service's policy table.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +53,7 @@ pub const COMMON: &[Rule] = &[
     shared("admin_required", "role:admin or is_admin:1", "Keystone's name for the same."),
     shared("admin_api", "role:admin", "Nova's name for the same."),
     shared("service_role", "role:service", "One of the cloud's own services."),
+    shared("service_api", "role:service", "Nova's and Neutron's name for the same."),
     shared("owner", "project_id:%(project_id)s", "Someone in the project that owns the target."),
     shared("admin_or_owner", "role:admin or project_id:%(project_id)s", "An administrator, or the owner."),
     shared("project_manager_api", "role:manager and project_id:%(project_id)s", "A manager of the project."),
@@ -86,44 +101,71 @@ impl Target {
 
 /// All rules, parsed.
 pub struct Policy {
-    rules: HashMap<String, (Check, &'static [ScopeType])>,
+    rules: HashMap<String, InForce>,
+    warnings: Vec<String>,
+}
+
+struct InForce {
+    check: Check,
+    scopes: &'static [ScopeType],
 }
 
 impl Policy {
     /// From the services' tables and the operator's overrides (rule name to check string).
     ///
     /// # Errors
-    /// A check string that can't be read, with its rule's name.
+    /// A check string that can't be read, or that refers to no rule or to itself, with its rule's name.
     pub fn new(tables: &[&'static [Rule]], overrides: &BTreeMap<String, String>) -> Result<Self, String> {
         let mut rules = HashMap::new();
         for rule in COMMON.iter().chain(tables.iter().copied().flatten()) {
-            let text = overrides.get(rule.name).map_or(rule.check, String::as_str);
-            let check = check::parse(text).map_err(|why| format!("policy rule {}: {why}", rule.name))?;
-            rules.insert(rule.name.to_owned(), (check, rule.scopes));
+            let check = checked(rule.name, rule.check)?;
+            rules.insert(rule.name.to_owned(), InForce { check, scopes: rule.scopes });
         }
-        for (name, text) in overrides {
-            if !rules.contains_key(name) {
-                let check = check::parse(text).map_err(|why| format!("policy rule {name}: {why}"))?;
-                rules.insert(name.clone(), (check, &[] as &[ScopeType]));
-            }
-        }
-        Ok(Self { rules })
+        let warnings = overrides::apply(&mut rules, overrides)?;
+        let policy = Self { rules, warnings };
+        // A table's own defect is a test's business; what an operator writes is refused as a whole.
+        overrides.keys().try_for_each(|name| policy.sound(name, &mut Vec::new()))?;
+        Ok(policy)
     }
 
-    /// Reads an oslo policy file (YAML: rule name to check string; a list means "any of").
+    /// Reads an oslo policy file: YAML or JSON, rule name to check string; or to a list, which means "any of", of checks
+    /// or of lists, which mean "all of".
+    ///
+    /// # Errors
+    /// What is wrong with it.
     pub fn overrides_from_yaml(text: &str) -> Result<BTreeMap<String, String>, String> {
-        let raw: BTreeMap<String, serde_yaml_ng::Value> = serde_yaml_ng::from_str(text).map_err(|e| e.to_string())?;
-        let spelled = |(name, value): (String, serde_yaml_ng::Value)| match value {
-            serde_yaml_ng::Value::String(text) => Ok((name, text)),
-            serde_yaml_ng::Value::Sequence(list) if list.is_empty() => Ok((name, "@".to_owned())),
-            other => Err(format!("policy rule {name}: expected a check string, found {other:?}")),
-        };
-        raw.into_iter().map(spelled).collect()
+        overrides::from_yaml(text)
+    }
+
+    /// What the operator's file says that has no effect, or another than it seems.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
+    /// A rule's check, as it is in force.
+    pub fn check(&self, rule: &str) -> Option<&Check> {
+        self.rules.get(rule).map(|rule| &rule.check)
+    }
+
+    /// Fails if the rule leads to itself or to one that is not there.
+    fn sound(&self, rule: &str, path: &mut Vec<String>) -> Result<(), String> {
+        if path.iter().any(|seen| seen == rule) {
+            return Err(format!("policy rule {rule} refers to itself: {}", path.join(" -> ")));
+        }
+        path.push(rule.to_owned());
+        for next in self.check(rule).map(Check::references).unwrap_or_default() {
+            if self.check(next).is_none() {
+                return Err(format!("policy rule {rule} refers to rule:{next}, which does not exist"));
+            }
+            self.sound(next, path)?;
+        }
+        path.pop();
+        Ok(())
     }
 
     /// Whether the rule admits the caller. An unknown rule admits nobody.
     pub fn allows(&self, rule: &str, caller: &Caller, target: &Target) -> bool {
-        let Some((check, scopes)) = self.rules.get(rule) else { return false };
+        let Some(InForce { check, scopes }) = self.rules.get(rule) else { return false };
         in_scope(scopes, &caller.scope) && check.holds(&check::Facts { policy: self, caller, target, depth: 0 })
     }
 
@@ -137,104 +179,19 @@ impl Policy {
         }
         Err(Error::forbidden("PolicyNotAuthorized", format!("Policy doesn't allow {rule} to be performed.")))
     }
+}
 
-    fn check(&self, rule: &str) -> Option<&Check> {
-        self.rules.get(rule).map(|(check, _)| check)
-    }
+/// Reads a check string; what is wrong with it is said of the rule.
+fn checked(rule: &str, text: &str) -> Result<Check, String> {
+    parse(text).map_err(|why| format!("policy rule {rule}: {why}"))
 }
 
 fn in_scope(scopes: &[ScopeType], scope: &Scope) -> bool {
     scopes.is_empty()
         || match scope {
-            Scope::Unscoped => false,
-            Scope::Project { .. } => scopes.contains(&ScopeType::Project),
+            // As oslo.policy has it: what is neither the system's nor a domain's is a project's. It has no roles.
+            Scope::Unscoped | Scope::Project { .. } => scopes.contains(&ScopeType::Project),
             Scope::Domain { .. } => scopes.contains(&ScopeType::Domain),
             Scope::System => scopes.contains(&ScopeType::System),
         }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use model::id::{DomainId, ProjectId, UserId};
-
-    const RULES: &[Rule] = &[
-        Rule { name: "t:own", check: "role:member and project_id:%(project_id)s", scopes: &[], description: "" },
-        Rule {
-            name: "t:either",
-            check: "rule:t:own or (role:admin and not user_id:bad)",
-            scopes: &[],
-            description: "",
-        },
-        Rule {
-            name: "t:system",
-            check: "role:reader and system_scope:all",
-            scopes: &[ScopeType::System],
-            description: "",
-        },
-        Rule { name: "t:public", check: "'public':%(visibility)s or None:%(owner)s", scopes: &[], description: "" },
-        Rule { name: "t:all", check: "", scopes: &[], description: "" },
-        Rule { name: "t:none", check: "!", scopes: &[], description: "" },
-        Rule { name: "t:loop", check: "rule:t:loop", scopes: &[], description: "" },
-    ];
-
-    fn caller(roles: &[&str], scope: Scope) -> Caller {
-        let roles = roles.iter().map(|r| (*r).to_owned()).collect();
-        Caller { user_id: Some(UserId::new("u1")), roles, scope, ..Caller::default() }
-    }
-
-    fn project(id: &str) -> Scope {
-        Scope::Project {
-            id: ProjectId::new(id),
-            name: id.into(),
-            domain_id: DomainId::new("d"),
-            domain_name: "d".into(),
-        }
-    }
-
-    #[test]
-    fn checks() {
-        let policy = Policy::new(&[RULES], &BTreeMap::new()).unwrap();
-        let mine = Target::project("p1");
-        let cases = [
-            ("t:own", caller(&["member"], project("p1")), &mine, true),
-            ("t:own", caller(&["member"], project("p2")), &mine, false),
-            ("t:own", caller(&["reader"], project("p1")), &mine, false),
-            ("t:either", caller(&["admin"], project("p2")), &mine, true),
-            ("t:either", caller(&["Member"], project("p1")), &mine, true),
-            ("t:system", caller(&["reader"], Scope::System), &mine, true),
-            ("t:system", caller(&["reader"], project("p1")), &mine, false),
-            (
-                "t:public",
-                caller(&[], project("p1")),
-                &Target::none().with("visibility", "public").with("owner", "x"),
-                true,
-            ),
-            ("t:public", caller(&[], project("p1")), &Target::none().with("visibility", "private"), true),
-            (
-                "t:public",
-                caller(&[], project("p1")),
-                &Target::none().with("visibility", "private").with("owner", "x"),
-                false,
-            ),
-            ("t:all", caller(&[], Scope::Unscoped), &mine, true),
-            ("t:none", caller(&["admin"], Scope::System), &mine, false),
-            ("t:loop", caller(&["admin"], Scope::System), &mine, false),
-            ("t:unknown", caller(&["admin"], Scope::System), &mine, false),
-        ];
-        for (rule, caller, target, expected) in cases {
-            assert_eq!(policy.allows(rule, &caller, target), expected, "{rule} {caller:?}");
-        }
-    }
-
-    #[test]
-    fn overrides_win_and_nonsense_is_refused() {
-        let overrides = Policy::overrides_from_yaml("\"t:none\": \"role:admin\"\n").unwrap();
-        let policy = Policy::new(&[RULES], &overrides).unwrap();
-        assert!(policy.allows("t:none", &caller(&["admin"], Scope::System), &Target::none()));
-        for bad in ["role:a and", "(role:a", "role", "role:a role:b", "or role:a"] {
-            let overrides = BTreeMap::from([("t:none".to_owned(), bad.to_owned())]);
-            assert!(Policy::new(&[RULES], &overrides).is_err(), "{bad}");
-        }
-    }
 }
