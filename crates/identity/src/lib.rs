@@ -9,6 +9,7 @@
 //! | [`routes`], [`policy`], [`versions`] | the tables |
 //! | [`domain`], [`project`], [`user`], [`group`], [`role`], [`assignment`], [`region`], [`service`], [`endpoint`] | the resources |
 //! | [`endpoint_group`], [`project_endpoint`], [`policies`], [`registered_limit`], [`limit`], [`domain_config`] | smaller ones |
+//! | [`federation`], [`oidc`] | letting in whom an identity provider vouches for |
 //! | [`token`] | logging in, validating, revoking |
 //! | [`state`] | the cache of validated tokens, and why a revocation is immediate |
 //! | [`security`] | what passwords must be and when logins are refused |
@@ -26,10 +27,12 @@ pub mod domain;
 pub mod domain_config;
 pub mod endpoint;
 pub mod endpoint_group;
+pub mod federation;
 pub mod fernet;
 pub mod group;
 pub mod keys;
 pub mod limit;
+pub mod oidc;
 pub mod password;
 pub mod payload;
 pub mod policies;
@@ -65,6 +68,19 @@ pub fn service(state: Arc<State>) -> Service {
         prefix: "/identity",
         routes: routes::ROUTES,
         policy: policy::RULES,
+        versions: None,
+        faults: FaultStyle::Keystone,
+        state,
+    }
+}
+
+/// What Keystone has no API for.
+pub fn own_service(state: Arc<State>) -> Service {
+    Service {
+        name: "identity-settings",
+        prefix: "/nacre/v1/identity",
+        routes: routes::OWN_ROUTES,
+        policy: policy::OWN_RULES,
         versions: None,
         faults: FaultStyle::Keystone,
         state,

@@ -38,7 +38,16 @@ impl Methods {
         (Self::OAUTH1, "oauth1"),
         (Self::TOTP, "totp"),
         (Self::EC2, "ec2credential"),
+        (Self::OPENID, "openid"),
     ];
+
+    /// By an identity provider's word.
+    pub const OPENID: Self = Self(1 << 7);
+
+    /// Whether all of those are among them.
+    pub fn contain(self, others: Self) -> bool {
+        self.0 & others.0 == others.0
+    }
 
     /// Both of them.
     pub fn with(self, other: Self) -> Self {

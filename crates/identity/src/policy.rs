@@ -170,4 +170,35 @@ pub const RULES: &[Rule] = &[
     rule("identity:update_domain_config", "rule:admin_required", SYSTEM_AND_PROJECT, "Update a domain's own settings."),
     rule("identity:delete_domain_config", "rule:admin_required", SYSTEM_AND_PROJECT, "Delete a domain's own settings."),
     rule("identity:get_domain_config_default", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "Show what a domain's settings are by default."),
+
+    rule("identity:list_identity_providers", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "List identity providers."),
+    rule("identity:get_identity_provider", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "Show an identity provider."),
+    rule("identity:create_identity_provider", "rule:admin_required", SYSTEM_AND_PROJECT, "Create an identity provider."),
+    rule("identity:update_identity_provider", "rule:admin_required", SYSTEM_AND_PROJECT, "Update an identity provider."),
+    rule("identity:delete_identity_provider", "rule:admin_required", SYSTEM_AND_PROJECT, "Delete an identity provider."),
+    rule("identity:list_protocols", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "List protocols of an identity provider."),
+    rule("identity:get_protocol", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "Show a protocol of an identity provider."),
+    rule("identity:create_protocol", "rule:admin_required", SYSTEM_AND_PROJECT, "Create a protocol of an identity provider."),
+    rule("identity:update_protocol", "rule:admin_required", SYSTEM_AND_PROJECT, "Update a protocol of an identity provider."),
+    rule("identity:delete_protocol", "rule:admin_required", SYSTEM_AND_PROJECT, "Delete a protocol of an identity provider."),
+    rule("identity:list_mappings", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "List mappings."),
+    rule("identity:get_mapping", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "Show a mapping."),
+    rule("identity:create_mapping", "rule:admin_required", SYSTEM_AND_PROJECT, "Create a mapping."),
+    rule("identity:update_mapping", "rule:admin_required", SYSTEM_AND_PROJECT, "Update a mapping."),
+    rule("identity:delete_mapping", "rule:admin_required", SYSTEM_AND_PROJECT, "Delete a mapping."),
+    rule("identity:list_service_providers", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "List service providers."),
+    rule("identity:get_service_provider", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "Show a service provider."),
+    rule("identity:create_service_provider", "rule:admin_required", SYSTEM_AND_PROJECT, "Create a service provider."),
+    rule("identity:update_service_provider", "rule:admin_required", SYSTEM_AND_PROJECT, "Update a service provider."),
+    rule("identity:delete_service_provider", "rule:admin_required", SYSTEM_AND_PROJECT, "Delete a service provider."),
+    rule("identity:list_projects_for_user", "", &[], "List the projects that one can ask a token for, by the older address."),
+    rule("identity:list_domains_for_user", "", &[], "List the domains that one can ask a token for, by the older address."),
+];
+
+/// Of what Keystone has no API for.
+#[rustfmt::skip]
+pub const OWN_RULES: &[Rule] = &[
+    rule("nacre:identity:get_oidc_client", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "Show a protocol's OpenID Connect settings, without the secret."),
+    rule("nacre:identity:update_oidc_client", "rule:admin_required", SYSTEM_AND_PROJECT, "Set a protocol's OpenID Connect settings."),
+    rule("nacre:identity:delete_oidc_client", "rule:admin_required", SYSTEM_AND_PROJECT, "Remove a protocol's OpenID Connect settings."),
 ];

@@ -7,7 +7,11 @@ use web::{
 
 use crate::{
     assignment::{api as grant, list},
-    domain, domain_config, endpoint, endpoint_group, group, limit, policies,
+    domain, domain_config, endpoint, endpoint_group,
+    federation::{auth, mapping, protocol, provider, service_provider},
+    group, limit,
+    oidc::api as oidc,
+    policies,
     project::{self, tags, tree},
     project_endpoint, region, registered_limit, role, service,
     token::api as token,
@@ -199,4 +203,43 @@ pub const ROUTES: &[Route] = &[
     Route::get("/v3/domains/config/default", Rule("identity:get_domain_config_default"), handler!(domain_config::get_default)),
     Route::get("/v3/domains/config/{group}/default", Rule("identity:get_domain_config_default"), handler!(domain_config::get_default)),
     Route::get("/v3/domains/config/{group}/{option}/default", Rule("identity:get_domain_config_default"), handler!(domain_config::get_default)),
+
+    // Federation.
+    Route::get("/v3/OS-FEDERATION/identity_providers", Rule("identity:list_identity_providers"), handler!(provider::list)),
+    Route::get("/v3/OS-FEDERATION/identity_providers/{idp_id}", Rule("identity:get_identity_provider"), handler!(provider::get)),
+    Route::put("/v3/OS-FEDERATION/identity_providers/{idp_id}", Rule("identity:create_identity_provider"), handler!(provider::create)),
+    Route::patch("/v3/OS-FEDERATION/identity_providers/{idp_id}", Rule("identity:update_identity_provider"), handler!(provider::update)),
+    Route::delete("/v3/OS-FEDERATION/identity_providers/{idp_id}", Rule("identity:delete_identity_provider"), handler!(provider::delete)),
+    Route::get("/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols", Rule("identity:list_protocols"), handler!(protocol::list)),
+    Route::get("/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}", Rule("identity:get_protocol"), handler!(protocol::get)),
+    Route::put("/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}", Rule("identity:create_protocol"), handler!(protocol::create)),
+    Route::patch("/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}", Rule("identity:update_protocol"), handler!(protocol::update)),
+    Route::delete("/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}", Rule("identity:delete_protocol"), handler!(protocol::delete)),
+    Route::get("/v3/OS-FEDERATION/mappings", Rule("identity:list_mappings"), handler!(mapping::list)),
+    Route::get("/v3/OS-FEDERATION/mappings/{mapping_id}", Rule("identity:get_mapping"), handler!(mapping::get)),
+    Route::put("/v3/OS-FEDERATION/mappings/{mapping_id}", Rule("identity:create_mapping"), handler!(mapping::create)),
+    Route::patch("/v3/OS-FEDERATION/mappings/{mapping_id}", Rule("identity:update_mapping"), handler!(mapping::update)),
+    Route::delete("/v3/OS-FEDERATION/mappings/{mapping_id}", Rule("identity:delete_mapping"), handler!(mapping::delete)),
+    Route::get("/v3/OS-FEDERATION/service_providers", Rule("identity:list_service_providers"), handler!(service_provider::list)),
+    Route::get("/v3/OS-FEDERATION/service_providers/{sp_id}", Rule("identity:get_service_provider"), handler!(service_provider::get)),
+    Route::put("/v3/OS-FEDERATION/service_providers/{sp_id}", Rule("identity:create_service_provider"), handler!(service_provider::create)),
+    Route::patch("/v3/OS-FEDERATION/service_providers/{sp_id}", Rule("identity:update_service_provider"), handler!(service_provider::update)),
+    Route::delete("/v3/OS-FEDERATION/service_providers/{sp_id}", Rule("identity:delete_service_provider"), handler!(service_provider::delete)),
+    Route::get("/v3/OS-FEDERATION/projects", Rule("identity:list_projects_for_user"), handler!(token::list_projects)),
+    Route::get("/v3/OS-FEDERATION/domains", Rule("identity:list_domains_for_user"), handler!(token::list_domains)),
+    Route::get("/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/auth", Public, handler!(auth::with_token)),
+    Route::post("/v3/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/auth", Public, handler!(auth::with_token)),
+    Route::get("/v3/auth/OS-FEDERATION/websso/{protocol_id}", Public, handler!(auth::websso)),
+    Route::get("/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/websso", Public, handler!(auth::websso_of_provider)),
+    Route::post("/v3/auth/OS-FEDERATION/websso/{protocol_id}", Public, handler!(auth::websso)),
+    Route::post("/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/websso", Public, handler!(auth::websso_of_provider)),
+    Route::get("/v3/auth/OS-FEDERATION/callback", Public, handler!(auth::callback)),
+];
+
+/// What Keystone has no API for, below `/nacre/v1/identity`.
+#[rustfmt::skip]
+pub const OWN_ROUTES: &[Route] = &[
+    Route::get("/providers/{idp_id}/protocols/{protocol_id}/oidc", Rule("nacre:identity:get_oidc_client"), handler!(oidc::show)),
+    Route::put("/providers/{idp_id}/protocols/{protocol_id}/oidc", Rule("nacre:identity:update_oidc_client"), handler!(oidc::update)),
+    Route::delete("/providers/{idp_id}/protocols/{protocol_id}/oidc", Rule("nacre:identity:delete_oidc_client"), handler!(oidc::delete)),
 ];

@@ -8,7 +8,7 @@
 use std::{
     ops::{Deref, DerefMut},
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -19,13 +19,18 @@ use futures_util::future::BoxFuture;
 use model::{Error, Result, Timestamp};
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
-use store::{Db, Tx, identity::tokens};
-use web::{Authenticator, Caller};
+use store::{
+    Db, Tx,
+    identity::{federated_users, tokens},
+};
+use web::{Authenticator, Caller, Outbound};
+use zeroize::Zeroizing;
 
 use crate::{
     keys::{self, KeyRing, MasterKey},
+    oidc::Oidc,
     password::Passwords,
-    payload::Payload,
+    payload::{Methods, Payload},
     security::Compliance,
     token::{catalog::Catalog, validated::Validated},
 };
@@ -61,6 +66,15 @@ pub struct State {
     /// When the database was last asked for its revision, by its clock.
     looked_at: AtomicI64,
     looking: tokio::sync::Mutex<()>,
+    sso: OnceLock<Sso>,
+}
+
+/// What single sign-on needs of its own.
+pub struct Sso {
+    /// Asks identity providers.
+    pub oidc: Oidc,
+    /// Where tokens of browsers may be sent: whole addresses, compared as they are.
+    pub trusted_dashboards: Vec<String>,
 }
 
 /// A write transaction of identity; see [`State::begin`].
@@ -125,6 +139,7 @@ impl State {
             revision: AtomicI64::new(revision),
             looked_at: AtomicI64::new(now.0),
             looking: tokio::sync::Mutex::new(()),
+            sso: OnceLock::new(),
         }))
     }
 
@@ -136,6 +151,41 @@ impl State {
     /// What secrets in the database are sealed under.
     pub fn master(&self) -> &MasterKey {
         &self.master
+    }
+
+    /// Says which addresses identity providers may have beside public ones, and whom browsers may bring tokens. Only the
+    /// first word counts, and only before the first login.
+    pub fn configure_sso(&self, outbound: Outbound, trusted_dashboards: Vec<String>) {
+        // Said twice only by mistake, and then the first holds.
+        let _ = self.sso.set(Sso { oidc: Oidc::new(outbound), trusted_dashboards });
+    }
+
+    /// What single sign-on needs; where nothing was said: public providers, no dashboard.
+    pub fn sso(&self) -> &Sso {
+        self.sso.get_or_init(|| Sso { oidc: Oidc::new(Outbound::default()), trusted_dashboards: Vec::new() })
+    }
+
+    /// Seals a secret for the database.
+    pub fn seal(&self, plain: &[u8]) -> String {
+        self.master.seal(self.db.clock().now(), plain)
+    }
+
+    /// What was sealed.
+    ///
+    /// # Errors
+    /// Internal where it was sealed under another master key.
+    pub fn unseal(&self, sealed: &str) -> Result<Zeroizing<Vec<u8>>> {
+        let why = "the master key is not the one that this was sealed under";
+        self.master.unseal(sealed).ok_or_else(|| Error::internal("reading a secret", why))
+    }
+
+    /// The same for text.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn unseal_text(&self, sealed: &str) -> Result<Zeroizing<String>> {
+        let text = std::str::from_utf8(&self.unseal(sealed)?).map(|text| Zeroizing::new(text.to_owned()));
+        text.map_err(|e| Error::internal("reading a secret", e))
     }
 
     /// Begins a write of identity. Writes exclude each other, on every server: what this one reads stays true until it
@@ -213,6 +263,15 @@ impl State {
 
     async fn resolve(&self, epoch: u64, payload: Payload) -> Result<Arc<Validated>> {
         let mut conn = self.db.read().await?;
+        // Who has a password here has no groups by a provider's word.
+        let now = self.db.clock().now();
+        if !payload.methods.contain(Methods::PASSWORD)
+            && federated_users::has_expired_groups(&mut conn, &payload.user_id, now).await?
+        {
+            let mut tx = self.begin().await?;
+            federated_users::end_expired_groups(&mut tx, &payload.user_id).await?;
+            self.commit(tx).await?;
+        }
         let catalog = self.catalog(epoch, &mut conn).await?;
         Ok(Arc::new(Validated::resolve(&mut conn, payload, &catalog.1, &self.compliance).await?))
     }

@@ -117,12 +117,28 @@ pub struct CloudOptions {
     pub host_name: Option<String>,
     #[command(flatten)]
     pub logins: LoginOptions,
+    #[command(flatten)]
+    pub sso: SsoOptions,
     /// An oslo policy.yaml with the operator's own rules.
     #[arg(long, env = "NACRE_POLICY_FILE")]
     pub policy_file: Option<PathBuf>,
     /// Stay in the foreground and log there (for service managers).
     #[arg(long)]
     pub foreground: bool,
+}
+
+/// Letting in whom identity providers vouch for.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Single sign-on")]
+pub struct SsoOptions {
+    /// Address that a browser may bring a token to after a login at an identity provider, as dashboards ask for it:
+    /// https://dashboard.example/auth/websso/. May be repeated.
+    #[arg(long = "trusted-dashboard", env = "NACRE_TRUSTED_DASHBOARDS", value_delimiter = ',')]
+    pub trusted_dashboards: Vec<String>,
+    /// Network that is not public and may be asked all the same, where an address that somebody gave leads to it:
+    /// 10.1.0.0/16. May be repeated.
+    #[arg(long, env = "NACRE_OUTBOUND_ALLOW", value_delimiter = ',')]
+    pub outbound_allow: Vec<ipnet::IpNet>,
 }
 
 /// What secures logins, as Keystone names it.

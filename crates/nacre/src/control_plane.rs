@@ -67,6 +67,9 @@ pub async fn start(
         northbound: drivers.northbound()?,
         compute: compute::State::new(db.clone(), hub.clone(), layout.images()),
     };
+    services
+        .identity
+        .configure_sso(web::Outbound::new(options.sso.outbound_allow.clone()), options.sso.trusted_dashboards.clone());
     hub.take_images(image::intake(db.clone(), services.image.clone()));
     bootstrap(&db, &services, options, secrets).await?;
     let machines = [
@@ -148,6 +151,7 @@ impl Services {
     fn tables(&self) -> Vec<Service> {
         vec![
             identity::service(self.identity.clone()),
+            identity::own_service(self.identity.clone()),
             image::service(self.image.clone()),
             network::service(),
             compute::service(self.compute.clone()),

@@ -17,6 +17,7 @@
 //! | [`fault`] | errors as each service writes them |
 //! | [`listen`] | the socket, TLS |
 //! | [`metrics`] | what `/metrics` shows |
+//! | [`outbound`] | requests that the cloud itself sends |
 //!
 //! Invariants: a handler's 2xx leaves only if a policy rule was applied (or its route is public); 5xx bodies hold a fixed
 //! sentence and the request id; a body, a page and a request's time have limits.
@@ -28,6 +29,7 @@ pub mod dispatch;
 pub mod fault;
 pub mod listen;
 pub mod metrics;
+pub mod outbound;
 pub mod paging;
 pub mod policy;
 pub mod reply;
@@ -39,6 +41,7 @@ pub use caller::{Authenticator, Caller, Delegation, Scope};
 pub use cx::Cx;
 pub use dispatch::App;
 pub use http::{Method, StatusCode};
+pub use outbound::Outbound;
 pub use policy::Target;
 pub use reply::Reply;
 pub use service::{Access, FaultStyle, Handler, Route, Service};

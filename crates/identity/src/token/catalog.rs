@@ -6,11 +6,13 @@ use model::{
     id::{ProjectId, UserId},
 };
 use serde::Serialize;
+use serde_json::{Value, json};
 use store::{
     Conn,
     identity::{
         catalog::{self, Endpoint, Service},
         endpoint_filters::{self, Given},
+        federation::{self, ServiceProvider},
     },
 };
 
@@ -20,6 +22,8 @@ pub struct Catalog {
     common: Option<Bytes>,
     /// Whether any project was given endpoints of its own.
     filtered: bool,
+    /// The clouds that trust this one; none: tokens say nothing of it.
+    service_providers: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -46,7 +50,15 @@ impl Catalog {
         let fixed = rows.iter().flat_map(|(_, endpoints)| endpoints).all(|endpoint| !endpoint.url.contains(")s"));
         let common = if fixed { Some(render(&rows, "", None, &Given::default())?) } else { None };
         let filtered = endpoint_filters::any(conn).await?;
-        Ok(Self { rows, common, filtered })
+        let trusting = federation::enabled_service_providers(conn).await?;
+        let shown = |p: &ServiceProvider| json!({ "id": p.id, "auth_url": p.auth_url, "sp_url": p.sp_url });
+        let service_providers = (!trusting.is_empty()).then(|| trusting.iter().map(shown).collect());
+        Ok(Self { rows, common, filtered, service_providers })
+    }
+
+    /// The clouds that trust this one, as tokens show them.
+    pub(crate) fn service_providers(&self) -> Option<&Value> {
+        self.service_providers.as_ref()
     }
 
     /// What the project was given: it sees nothing else, or everything where it was given nothing.

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use model::{Error, Result, Timestamp};
+use serde_json::{Value, json};
 use store::{
     Conn,
     identity::{
         assignments::{self, Target},
         domains::{self, Domain},
         endpoint_filters::Given,
+        federated_users, groups,
         projects::{self, Project},
         roles::Role,
         tokens,
@@ -21,7 +23,7 @@ use super::{
     wire::{AllOfIt, InDomain, Named, TokenDocument, UserInToken},
 };
 use crate::{
-    payload::{Payload, TokenScope},
+    payload::{Methods, Payload, TokenScope},
     security::Compliance,
     state::unauthenticated,
 };
@@ -54,7 +56,7 @@ impl Validated {
     pub(crate) async fn resolve(
         conn: &mut Conn,
         payload: Payload,
-        catalog: &Catalog,
+        catalog_of: &Catalog,
         compliance: &Compliance,
     ) -> Result<Self> {
         if tokens::is_revoked(conn, &payload.audit_id.to_string()).await? {
@@ -77,13 +79,19 @@ impl Validated {
         let catalog = match &found {
             Found::Unscoped => None,
             Found::Project(project, _) => {
-                let given = catalog.given_to(conn, &project.id).await?;
-                Some(catalog.render(&user.id, Some(&project.id), &given)?)
+                let given = catalog_of.given_to(conn, &project.id).await?;
+                Some(catalog_of.render(&user.id, Some(&project.id), &given)?)
             }
-            Found::Domain(_) | Found::System => Some(catalog.render(&user.id, None, &Given::default())?),
+            Found::Domain(_) | Found::System => Some(catalog_of.render(&user.id, None, &Given::default())?),
         };
         let expiry = compliance.expiry(&user).map(Timestamp::to_micros_naive);
-        let head = head(&payload, expiry.as_deref(), &user, &user_domain, &found, &roles)?;
+        let federation = match payload.methods.contain(Methods::OPENID) {
+            true => Some(federation(conn, &user).await?),
+            false => None,
+        };
+        let services = catalog_of.service_providers().filter(|_| target.is_some());
+        let facts = Facts { password_expires_at: expiry.as_deref(), federation, service_providers: services };
+        let head = head(&payload, facts, &user, &user_domain, &found, &roles)?;
         let caller = caller(&payload, &user, found, roles);
         Ok(Self { payload, caller, head, catalog })
     }
@@ -158,9 +166,28 @@ fn named(domain: &Domain) -> Named<'_> {
     Named { id: domain.id.as_str(), name: &domain.name }
 }
 
+/// What else a token shows.
+struct Facts<'a> {
+    password_expires_at: Option<&'a str>,
+    federation: Option<Value>,
+    service_providers: Option<&'a Value>,
+}
+
+/// By whose word the user is in, and in which groups.
+async fn federation(conn: &mut Conn, user: &User) -> Result<Value> {
+    let Some(of) = federated_users::of_user(conn, &user.id).await?.into_iter().next() else {
+        return Ok(json!({ "groups": [] }));
+    };
+    let groups = groups::ids_of(conn, &user.id).await?;
+    let groups: Vec<Value> = groups.iter().map(|id| json!({ "id": id })).collect();
+    Ok(json!({
+        "groups": groups, "identity_provider": { "id": of.idp_id }, "protocol": { "id": of.protocol_id },
+    }))
+}
+
 fn head(
     payload: &Payload,
-    password_expires_at: Option<&str>,
+    facts: Facts<'_>,
     user: &User,
     user_domain: &Domain,
     found: &Found,
@@ -176,7 +203,13 @@ fn head(
     };
     let document = TokenDocument {
         methods: payload.methods.names(),
-        user: UserInToken { domain: named(user_domain), id: user.id.as_str(), name: &user.name, password_expires_at },
+        user: UserInToken {
+            domain: named(user_domain),
+            id: user.id.as_str(),
+            name: &user.name,
+            password_expires_at: facts.password_expires_at,
+            federation: facts.federation,
+        },
         audit_ids: payload.audit_ids(),
         expires_at: payload.expires_at.to_micros_z(),
         issued_at: payload.issued_at.to_micros_z(),
@@ -185,6 +218,7 @@ fn head(
         domain,
         system,
         roles: roles.iter().map(|role| Named { id: role.id.as_str(), name: &role.name }).collect(),
+        service_providers: facts.service_providers,
     };
     let mut text = b"{\"token\":".to_vec();
     serde_json::to_writer(&mut text, &document).map_err(|e| Error::internal("writing a token", e))?;

@@ -138,6 +138,9 @@ pub struct TokenDocument<'a> {
     /// The roles that hold, implied ones included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub roles: Vec<Named<'a>>,
+    /// Other clouds that trust this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service_providers: Option<&'a serde_json::Value>,
 }
 
 /// Something with a name.
@@ -171,6 +174,9 @@ pub struct UserInToken<'a> {
     pub name: &'a str,
     /// When its password expires.
     pub password_expires_at: Option<&'a str>,
+    /// By whose word it is in, where an identity provider's was.
+    #[serde(rename = "OS-FEDERATION", skip_serializing_if = "Option::is_none")]
+    pub federation: Option<serde_json::Value>,
 }
 
 /// `{"all": true}`.

@@ -8,11 +8,13 @@ mod catalog;
 mod domain;
 mod domain_config;
 mod endpoint_group;
+mod federation;
 mod group;
 mod limit;
 mod password;
 mod policies;
 mod project;
+mod provider;
 mod role;
 mod security;
 mod servers;
@@ -98,8 +100,15 @@ pub async fn server(db: Db, master: MasterKey) -> (Arc<State>, Client) {
 
 async fn server_with(db: Db, master: MasterKey, compliance: Compliance) -> (Arc<State>, Client) {
     let state = State::open_with(db.clone(), master, compliance).await.unwrap();
-    let policy = Policy::new(&[identity::policy::RULES], &BTreeMap::new()).unwrap();
-    let app = App::new(db, vec![identity::service(state.clone())], state.clone(), policy, "http").unwrap();
+    let policy = Policy::new(&[identity::policy::RULES, identity::policy::OWN_RULES], &BTreeMap::new()).unwrap();
+    let app = App::new(
+        db,
+        vec![identity::service(state.clone()), identity::own_service(state.clone())],
+        state.clone(),
+        policy,
+        "http",
+    )
+    .unwrap();
     let client = Client::new(tower::service_fn(move |request| {
         let app = app.clone();
         async move { Ok(app.handle(request).await) }

@@ -49,6 +49,7 @@ impl Cloud {
         ];
         let services = vec![
             identity::service(identity.clone()),
+            identity::own_service(identity.clone()),
             image::service(image),
             network::service(),
             compute::service(compute),

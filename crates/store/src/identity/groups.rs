@@ -159,6 +159,12 @@ pub async fn add_member(tx: &mut Tx, group: &GroupId, user: &UserId) -> Result<(
         .bind(group.as_str())
         .execute(&mut **tx)
         .await?;
+    // Whatever made it before: from now on it lasts.
+    query("update expiring_group_members set added = 0 where user_id = $1 and group_id = $2")
+        .bind(user.as_str())
+        .bind(group.as_str())
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 

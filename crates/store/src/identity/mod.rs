@@ -14,6 +14,10 @@
 //! | [`policies`] | `policies`, `policy_associations` |
 //! | [`limits`] | `registered_limits`, `limits` |
 //! | [`domain_config`] | `domain_config` |
+//! | [`federation`] | `identity_providers`, `federation_mappings`, `federation_protocols`, `service_providers` |
+//! | [`federated_users`] | `federated_users`, `expiring_group_members` |
+//! | [`oidc`] | `oidc_clients`, `oidc_logins` |
+//! | [`directory`] | `directory_entries` |
 //! | [`tokens`] | `fernet_keys`, `token_revocations`, `identity_revision` |
 //!
 //! Invariants: every write transaction ends with [`tokens::next_revision`], which is how caches of validated tokens
@@ -21,12 +25,16 @@
 
 pub mod assignments;
 pub mod catalog;
+pub mod directory;
 pub mod domain_config;
 pub mod domains;
 pub mod endpoint_filters;
+pub mod federated_users;
+pub mod federation;
 pub mod groups;
 pub mod limits;
 pub mod logins;
+pub mod oidc;
 pub mod policies;
 pub mod projects;
 pub mod roles;
