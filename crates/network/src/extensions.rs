@@ -33,6 +33,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
     ),
     ("dns-integration", "DNS Integration", "Provides integration with DNS.", "2015-08-15T18:00:00-00:00"),
     (
+        "expose-port-forwarding-in-fip",
+        "Expose Port Forwarding rules in Floating IP",
+        "Expose port forwarding rules in floating IP",
+        "2019-07-30T00:00:00-00:00",
+    ),
+    (
         "ext-gw-mode",
         "Neutron L3 Configurable external gateway mode",
         "Extension of the router abstraction for specifying whether SNAT should occur on the external gateway",
@@ -62,6 +68,12 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Floating IP Port Details Extension",
         "Add port_details attribute to Floating IP resource",
         "2018-04-09T10:00:00-00:00",
+    ),
+    (
+        "floating-ip-port-forwarding",
+        "Floating IP Port Forwarding",
+        "Floating IP Port Forwarding",
+        "2018-02-08T10:00:00-00:00",
     ),
     (
         "ip-substring-filtering",
@@ -107,6 +119,20 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Provider Network",
         "Expose mapping of virtual networks to physical networks",
         "2012-09-07T10:00:00-00:00",
+    ),
+    ("qos", "Quality of Service", "The Quality of Service extension.", "2015-06-08T10:00:00-00:00"),
+    (
+        "qos-bw-limit-direction",
+        "Direction for QoS bandwidth limit rule",
+        "Allow to configure QoS bandwidth limit rule with specific direction: ingress or egress",
+        "2017-04-10T10:00:00-00:00",
+    ),
+    ("qos-default", "QoS default policy", "Expose the QoS default policy per project", "2017-041-06T10:00:00-00:00"),
+    (
+        "qos-port-network-policy",
+        "QoS port network policy",
+        "Include network QoS policy ID in the port QoS definition",
+        "2019-11-11T00:00:00-00:00",
     ),
     (
         "quota_details",
@@ -188,6 +214,8 @@ const EXTENSIONS: &[(&str, &str, &str, &str)] = &[
         "Enables allocation of subnets from a subnet pool",
         "2015-03-30T10:00:00-00:00",
     ),
+    ("trunk", "Trunk Extension", "Provides support for trunk ports", "2016-01-01T10:00:00-00:00"),
+    ("trunk-details", "Trunk port details", "Expose trunk port details", "2016-01-01T10:00:00-00:00"),
 ];
 
 fn shape((alias, name, description, updated): &(&str, &str, &str, &str)) -> Shape {

@@ -26,8 +26,10 @@ pub mod floating_ips;
 pub mod metering;
 pub mod networks;
 pub mod policy;
+pub mod port_forwardings;
 pub mod ports;
 pub mod providers;
+pub mod qos;
 pub mod quotas;
 mod realize;
 pub mod routers;
@@ -38,6 +40,7 @@ pub mod subnetpools;
 pub mod subnets;
 pub mod sweeps;
 pub mod tags;
+pub mod trunks;
 pub mod versions;
 
 use std::sync::Arc;

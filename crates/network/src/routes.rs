@@ -12,9 +12,9 @@ use web::{
 
 use crate::{
     address_groups, address_scopes, agents, collection, extensions, floating_ips::api as floating_ips, metering,
-    networks::api as networks, ports::api as ports, providers, quotas, routers::api as routers,
+    networks::api as networks, port_forwardings, ports::api as ports, providers, qos, quotas, routers::api as routers,
     security_group_rules::api as rules, security_groups::api as groups, subnetpools, subnets::api as subnets, tags,
-    versions,
+    trunks, versions,
 };
 
 /// Method, path, rule, handler.
@@ -159,6 +159,123 @@ pub const ROUTES: &[Route] = &[
         Rule("delete_auto_allocated_topology"),
         handler!(providers::delete_topology),
     ),
+    // floating IPs' port forwardings
+    Route::get(
+        "/v2.0/floatingips/{floatingip_id}/port_forwardings",
+        Rule("get_floatingip_port_forwarding"),
+        handler!(port_forwardings::list),
+    ),
+    Route::get(
+        "/v2.0/floatingips/{floatingip_id}/port_forwardings/{id}",
+        Rule("get_floatingip_port_forwarding"),
+        handler!(port_forwardings::show),
+    ),
+    Route::post(
+        "/v2.0/floatingips/{floatingip_id}/port_forwardings",
+        Rule("create_floatingip_port_forwarding"),
+        handler!(port_forwardings::create),
+    ),
+    Route::put(
+        "/v2.0/floatingips/{floatingip_id}/port_forwardings/{id}",
+        Rule("update_floatingip_port_forwarding"),
+        handler!(port_forwardings::update),
+    ),
+    Route::delete(
+        "/v2.0/floatingips/{floatingip_id}/port_forwardings/{id}",
+        Rule("delete_floatingip_port_forwarding"),
+        handler!(port_forwardings::delete),
+    ),
+    // trunks
+    Route::get("/v2.0/trunks", Rule("get_trunk"), handler!(trunks::list)),
+    Route::get("/v2.0/trunks/{id}", Rule("get_trunk"), handler!(trunks::show)),
+    Route::post("/v2.0/trunks", Rule("create_trunk"), handler!(trunks::create)),
+    Route::put("/v2.0/trunks/{id}", Rule("update_trunk"), handler!(trunks::update)),
+    Route::delete("/v2.0/trunks/{id}", Rule("delete_trunk"), handler!(trunks::delete)),
+    Route::put("/v2.0/trunks/{id}/add_subports", Rule("add_subports"), handler!(trunks::add_subports)),
+    Route::put("/v2.0/trunks/{id}/remove_subports", Rule("remove_subports"), handler!(trunks::remove_subports)),
+    Route::get("/v2.0/trunks/{id}/get_subports", Rule("get_subports"), handler!(trunks::get_subports)),
+    // qos
+    Route::get("/v2.0/qos/rule-types", Rule("get_rule_type"), handler!(qos::list_types)),
+    Route::get("/v2.0/qos/policies", Rule("get_policy"), handler!(qos::list)),
+    Route::get("/v2.0/qos/policies/{id}", Rule("get_policy"), handler!(qos::show)),
+    Route::post("/v2.0/qos/policies", Rule("create_policy"), handler!(qos::create)),
+    Route::put("/v2.0/qos/policies/{id}", Rule("update_policy"), handler!(qos::update)),
+    Route::delete("/v2.0/qos/policies/{id}", Rule("delete_policy"), handler!(qos::delete)),
+    Route::get(
+        "/v2.0/qos/policies/{policy_id}/bandwidth_limit_rules",
+        Rule("get_policy_bandwidth_limit_rule"),
+        handler!(qos::list_rules),
+    ),
+    Route::get(
+        "/v2.0/qos/policies/{policy_id}/bandwidth_limit_rules/{id}",
+        Rule("get_policy_bandwidth_limit_rule"),
+        handler!(qos::show_rule),
+    ),
+    Route::post(
+        "/v2.0/qos/policies/{policy_id}/bandwidth_limit_rules",
+        Rule("create_policy_bandwidth_limit_rule"),
+        handler!(qos::create_rule),
+    ),
+    Route::put(
+        "/v2.0/qos/policies/{policy_id}/bandwidth_limit_rules/{id}",
+        Rule("update_policy_bandwidth_limit_rule"),
+        handler!(qos::update_rule),
+    ),
+    Route::delete(
+        "/v2.0/qos/policies/{policy_id}/bandwidth_limit_rules/{id}",
+        Rule("delete_policy_bandwidth_limit_rule"),
+        handler!(qos::delete_rule),
+    ),
+    Route::get(
+        "/v2.0/qos/policies/{policy_id}/dscp_marking_rules",
+        Rule("get_policy_dscp_marking_rule"),
+        handler!(qos::list_rules),
+    ),
+    Route::get(
+        "/v2.0/qos/policies/{policy_id}/dscp_marking_rules/{id}",
+        Rule("get_policy_dscp_marking_rule"),
+        handler!(qos::show_rule),
+    ),
+    Route::post(
+        "/v2.0/qos/policies/{policy_id}/dscp_marking_rules",
+        Rule("create_policy_dscp_marking_rule"),
+        handler!(qos::create_rule),
+    ),
+    Route::put(
+        "/v2.0/qos/policies/{policy_id}/dscp_marking_rules/{id}",
+        Rule("update_policy_dscp_marking_rule"),
+        handler!(qos::update_rule),
+    ),
+    Route::delete(
+        "/v2.0/qos/policies/{policy_id}/dscp_marking_rules/{id}",
+        Rule("delete_policy_dscp_marking_rule"),
+        handler!(qos::delete_rule),
+    ),
+    Route::get(
+        "/v2.0/qos/policies/{policy_id}/minimum_bandwidth_rules",
+        Rule("get_policy_minimum_bandwidth_rule"),
+        handler!(qos::list_rules),
+    ),
+    Route::get(
+        "/v2.0/qos/policies/{policy_id}/minimum_bandwidth_rules/{id}",
+        Rule("get_policy_minimum_bandwidth_rule"),
+        handler!(qos::show_rule),
+    ),
+    Route::post(
+        "/v2.0/qos/policies/{policy_id}/minimum_bandwidth_rules",
+        Rule("create_policy_minimum_bandwidth_rule"),
+        handler!(qos::create_rule),
+    ),
+    Route::put(
+        "/v2.0/qos/policies/{policy_id}/minimum_bandwidth_rules/{id}",
+        Rule("update_policy_minimum_bandwidth_rule"),
+        handler!(qos::update_rule),
+    ),
+    Route::delete(
+        "/v2.0/qos/policies/{policy_id}/minimum_bandwidth_rules/{id}",
+        Rule("delete_policy_minimum_bandwidth_rule"),
+        handler!(qos::delete_rule),
+    ),
     // quotas
     Route::get("/v2.0/quotas", Rule("list_quotas"), handler!(quotas::list)),
     Route::get("/v2.0/quotas/{project_id}", Rule("get_quota"), handler!(quotas::show)),
@@ -234,4 +351,22 @@ pub const ROUTES: &[Route] = &[
         Rule("delete_security_group_rule:tags"),
         handler!(tags::remove),
     ),
+    Route::get("/v2.0/subnetpools/{id}/tags", Rule("get_subnetpools_tags"), handler!(tags::list)),
+    Route::put("/v2.0/subnetpools/{id}/tags", Rule("update_subnetpools_tags"), handler!(tags::replace)),
+    Route::delete("/v2.0/subnetpools/{id}/tags", Rule("delete_subnetpools_tags"), handler!(tags::clear)),
+    Route::get("/v2.0/subnetpools/{id}/tags/{tag}", Rule("get_subnetpools_tags"), handler!(tags::show)),
+    Route::put("/v2.0/subnetpools/{id}/tags/{tag}", Rule("update_subnetpools_tags"), handler!(tags::add)),
+    Route::delete("/v2.0/subnetpools/{id}/tags/{tag}", Rule("delete_subnetpools_tags"), handler!(tags::remove)),
+    Route::get("/v2.0/trunks/{id}/tags", Rule("get_trunks_tags"), handler!(tags::list)),
+    Route::put("/v2.0/trunks/{id}/tags", Rule("update_trunks_tags"), handler!(tags::replace)),
+    Route::delete("/v2.0/trunks/{id}/tags", Rule("delete_trunks_tags"), handler!(tags::clear)),
+    Route::get("/v2.0/trunks/{id}/tags/{tag}", Rule("get_trunks_tags"), handler!(tags::show)),
+    Route::put("/v2.0/trunks/{id}/tags/{tag}", Rule("update_trunks_tags"), handler!(tags::add)),
+    Route::delete("/v2.0/trunks/{id}/tags/{tag}", Rule("delete_trunks_tags"), handler!(tags::remove)),
+    Route::get("/v2.0/policies/{id}/tags", Rule("get_policies_tags"), handler!(tags::list)),
+    Route::put("/v2.0/policies/{id}/tags", Rule("update_policies_tags"), handler!(tags::replace)),
+    Route::delete("/v2.0/policies/{id}/tags", Rule("delete_policies_tags"), handler!(tags::clear)),
+    Route::get("/v2.0/policies/{id}/tags/{tag}", Rule("get_policies_tags"), handler!(tags::show)),
+    Route::put("/v2.0/policies/{id}/tags/{tag}", Rule("update_policies_tags"), handler!(tags::add)),
+    Route::delete("/v2.0/policies/{id}/tags/{tag}", Rule("delete_policies_tags"), handler!(tags::remove)),
 ];

@@ -1,15 +1,19 @@
-//! Tags of networks, subnets, ports, routers, floating IPs, security groups and their rules.
+//! Tags of networks, subnets, ports, routers, floating IPs, security groups and their rules, subnet
+//! pools, trunks and QoS policies.
 
 use model::{Error, Result};
 use serde::Deserialize;
 use serde_json::json;
 use store::{
     Conn, Tx,
-    network::{floating_ips, networks, ports, routers, rows, rows::Table, security_groups, subnets, tags},
+    network::{
+        floating_ips, networks, ports, qos::Policy, routers, rows, rows::Table, security_groups,
+        subnet_pools::SubnetPool, subnets, tags, trunks::Trunk,
+    },
 };
 use web::{Cx, Reply, StatusCode, Target};
 
-use crate::collection::{self, invalid};
+use crate::collection::{self, Shown, invalid};
 
 /// Neutron's limits.
 const TAG_CHARS_MAX: usize = 255;
@@ -56,10 +60,22 @@ async fn tagged(cx: &Cx, conn: &mut Conn) -> Result<Tagged> {
             let rule = security_groups::get_rule(conn, &id).await?.ok_or_else(missing)?;
             (None, "get_security_group_rule", Target::project(&rule.project_id))
         }
+        "subnetpools" => plain::<SubnetPool>(conn, &id, missing).await?,
+        "trunks" => plain::<Trunk>(conn, &id, missing).await?,
+        "policies" => plain::<Policy>(conn, &id, missing).await?,
         _ => return Err(missing()),
     };
     collection::authorize(cx, get_rule, &target, missing)?;
     Ok(Tagged { table, id })
+}
+
+async fn plain<R: Shown>(
+    conn: &mut Conn,
+    id: &str,
+    missing: impl FnOnce() -> Error,
+) -> Result<(Option<Table>, &'static str, Target)> {
+    let found: R = store::network::plain::get(conn, id).await?.ok_or_else(missing)?;
+    Ok((None, R::GET, found.target()))
 }
 
 async fn touch(tx: &mut Tx, tagged: &Tagged) -> Result<()> {

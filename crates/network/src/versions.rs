@@ -23,6 +23,8 @@ const RESOURCES: &[(&str, &str)] = &[
     ("address_group", "address-groups"),
     ("address_scope", "address-scopes"),
     ("subnetpool", "subnetpools"),
+    ("trunk", "trunks"),
+    ("policy", "qos/policies"),
     ("metering_label", "metering/metering-labels"),
     ("metering_label_rule", "metering/metering-label-rules"),
     ("service_provider", "service-providers"),

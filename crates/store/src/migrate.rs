@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0071_metadefs",
     "0080_network_addressing",
     "0081_network_breadth",
+    "0082_network_qos_trunks_forwarding",
 ];
 
 /// A number that all control planes agree on for PostgreSQL's advisory lock.

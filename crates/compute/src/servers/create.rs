@@ -453,7 +453,10 @@ async fn insert(
     servers::insert(tx, server).await?;
     server_labels::set_metadata(tx, &server.id, &request.metadata).await?;
     server_labels::set_tags(tx, &server.id, &request.tags).await?;
-    for (position, plan) in (0_i64..).zip(plans) {
+    // In the order of networks' ids, so that two servers on the same networks don't wait for each other.
+    let mut ordered: Vec<(i64, &networks::Plan)> = (0_i64..).zip(plans).collect();
+    ordered.sort_by_key(|(_, plan)| plan.lock_order());
+    for (position, plan) in ordered {
         let place = (position, "", state.config.zone.as_str());
         networks::attach(tx, (&server.project_id, &server.id), plan, groups, place).await?;
     }

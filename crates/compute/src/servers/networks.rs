@@ -28,6 +28,16 @@ pub struct Plan {
     tag: Option<String>,
 }
 
+impl Plan {
+    /// Where the plan's locks are taken among those of others: new ports lock their network, others only themselves.
+    pub fn lock_order(&self) -> (bool, &str) {
+        match &self.source {
+            Source::New(network, _) => (false, network.as_str()),
+            Source::Port(port) => (true, port.as_str()),
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 enum Source {
     /// A port to make on the network, with that address.

@@ -72,14 +72,23 @@ const V6: &[(&str, u8, &str, Form)] = &[
 ];
 
 impl DhcpOption {
+    /// Whether there is an option of that name or number.
+    pub fn is_known(family: Family, name: &str) -> bool {
+        find(family, name).is_some()
+    }
+
     /// The option of that name or number; none where the engine has none such, or the value is not of its form.
     pub fn parse(family: Family, name: &str, value: &str) -> Option<Self> {
-        let known = if family == Family::V4 { V4 } else { V6 };
-        let plain = name.strip_prefix("option:").unwrap_or(name).replace('_', "-");
-        let number = plain.parse::<u8>().ok();
-        let (_, _, name, form) = known.iter().find(|(known, n, ..)| *known == plain || Some(*n) == number)?;
+        let (_, _, name, form) = find(family, name)?;
         Some(Self { family, name, value: written(*form, family, value)? })
     }
+}
+
+fn find(family: Family, name: &str) -> Option<&'static (&'static str, u8, &'static str, Form)> {
+    let known = if family == Family::V4 { V4 } else { V6 };
+    let plain = name.strip_prefix("option:").unwrap_or(name).replace('_', "-");
+    let number = plain.parse::<u8>().ok();
+    known.iter().find(|(known, n, ..)| *known == plain || Some(*n) == number)
 }
 
 fn written(form: Form, family: Family, value: &str) -> Option<String> {

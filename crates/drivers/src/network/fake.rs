@@ -110,6 +110,11 @@ impl FakeNetwork {
         self.lock().routers.get(id).cloned()
     }
 
+    /// A floating IP as it was last wanted.
+    pub fn floating_ip(&self, id: &FloatingIpId) -> Option<FloatingIpSpec> {
+        self.lock().floating_ips.get(id).cloned()
+    }
+
     /// A security group as it was last wanted.
     pub fn security_group(&self, id: &SecurityGroupId) -> Option<SecurityGroupSpec> {
         self.lock().security_groups.get(id).cloned()

@@ -37,9 +37,9 @@ pub use self::{
     dhcp::DhcpOption,
     types::{
         AddressMode, AddressPair, Advertisement, ChassisPriority, Datapath, Direction, DnsSpec, Family, FloatingIpSpec,
-        GatewaySpec, InterfaceSpec, MetadataSpec, NetworkSpec, Owned, OwnedKind, PlugSpec, PluggedPort, PortInstalled,
-        PortKind, PortSpec, PortUp, Protocol, Provider, Remote, Route, RouterSpec, SecurityGroupRule,
-        SecurityGroupSpec, SubnetSpec,
+        Forward, GatewaySpec, InterfaceSpec, Leads, MetadataSpec, NetworkSpec, Owned, OwnedKind, PlugSpec, PluggedPort,
+        PortInstalled, PortKind, PortSpec, PortUp, Protocol, Provider, QosRule, Remote, Route, RouterSpec,
+        SecurityGroupRule, SecurityGroupSpec, SubnetSpec,
     },
 };
 

@@ -193,6 +193,31 @@ pub struct PortSpec {
     pub dhcp_options: Vec<DhcpOption>,
     /// The names under which guests of its network find it.
     pub names: Vec<String>,
+    /// The port that carries its packets, and the VLAN tag that they have there.
+    pub carrier: Option<(PortId, u16)>,
+    /// How much of the network it may and shall have.
+    pub qos: Vec<QosRule>,
+}
+
+/// A rule of how much of the network a port has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum QosRule {
+    /// Not more than that.
+    Limit {
+        /// Seen from the guest.
+        direction: Direction,
+        /// Thousands of bits in a second.
+        kbps: u32,
+        /// Thousands of bits at once beyond that; none leaves it to the engine.
+        burst_kb: Option<u32>,
+    },
+    /// What it sends carries this mark.
+    Mark(u8),
+    /// At least that much of the link it leaves the host by.
+    Minimum {
+        /// Thousands of bits in a second.
+        kbps: u32,
+    },
 }
 
 impl PortSpec {
@@ -211,6 +236,8 @@ impl PortSpec {
             dhcp: Vec::new(),
             dhcp_options: Vec::new(),
             names: Vec::new(),
+            carrier: None,
+            qos: Vec::new(),
             hostname: None,
             chassis: None,
         }
@@ -308,12 +335,37 @@ pub struct FloatingIpSpec {
     pub router_id: RouterId,
     /// The external address.
     pub floating_address: IpAddr,
+    /// Where it leads.
+    pub leads: Leads,
+}
+
+/// Where a floating IP leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leads {
+    /// As a whole to one guest.
+    Guest {
+        /// The guest's address.
+        address: IpAddr,
+        /// The guest's port.
+        port_id: PortId,
+        /// Where set, the guest's own host translates and answers with this MAC; else the gateway's chassis does.
+        external_mac: Option<Mac>,
+    },
+    /// Port by port.
+    Forwards(Vec<Forward>),
+}
+
+/// One port of a floating IP.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Forward {
+    /// Whether of UDP, and not of TCP.
+    pub udp: bool,
+    /// The port outside.
+    pub external_port: u16,
     /// The guest's address.
-    pub fixed_address: IpAddr,
+    pub address: IpAddr,
     /// The guest's port.
-    pub port_id: PortId,
-    /// Where set, the guest's own host translates and answers with this MAC; else the gateway's chassis does.
-    pub external_mac: Option<Mac>,
+    pub port: u16,
 }
 
 /// A security group with its rules.

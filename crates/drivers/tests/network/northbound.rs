@@ -1,9 +1,11 @@
 //! What every `Northbound` must do.
 
 use drivers::network::{
-    ChassisPriority, DnsSpec, NetworkError, Northbound, OwnedKind, Protocol, Remote, Route, fake::FakeNetwork,
+    ChassisPriority, DhcpOption, Direction, DnsSpec, Family, Forward, Leads, NetworkError, Northbound, OwnedKind,
+    Protocol, QosRule, Remote, Route, fake::FakeNetwork,
 };
 use futures_util::future::BoxFuture;
+use model::id::PortId;
 
 use crate::{
     lab::{Lab, in_lab},
@@ -121,6 +123,20 @@ async fn everything_can_be_made_changed_and_removed(subject: &Subject<'_>) {
     subject.once("fewer groups", || north.ensure_port(&port)).await;
     port.port_security = false;
     subject.once("no port security", || north.ensure_port(&port)).await;
+    port.names = vec!["web".into(), "web.example.org".into()];
+    subject.once("names of its own", || north.ensure_port(&port)).await;
+    port.dhcp_options = vec![DhcpOption::parse(Family::V4, "bootfile-name", "pxelinux.0").unwrap()];
+    subject.once("answers of its own", || north.ensure_port(&port)).await;
+    port.qos = vec![
+        QosRule::Limit { direction: Direction::Egress, kbps: 1000, burst_kb: Some(100) },
+        QosRule::Mark(46),
+        QosRule::Minimum { kbps: 500 },
+    ];
+    subject.once("limits", || north.ensure_port(&port)).await;
+    port.carrier = Some((PortId::random(), 101));
+    subject.once("on a trunk", || north.ensure_port(&port)).await;
+    (port.names, port.dhcp_options, port.qos, port.carrier) = Default::default();
+    subject.once("nothing of its own", || north.ensure_port(&port)).await;
     let route = Route { destination: "10.8.0.0/16".parse().unwrap(), next_hop: "10.0.0.9".parse().unwrap() };
     router.routes.push(route);
     subject.once("a route", || north.ensure_router(&router)).await;
@@ -131,9 +147,15 @@ async fn everything_can_be_made_changed_and_removed(subject: &Subject<'_>) {
     let before = (subject.writes)();
     north.ensure_router(&router).await.unwrap();
     assert_eq!((subject.writes)(), before, "the router's spec says the same");
-    floating.fixed_address = "10.0.0.6".parse().unwrap();
-    floating.external_mac = None;
+    let Leads::Guest { port_id, .. } = floating.leads.clone() else { panic!("it leads to a guest") };
+    floating.leads = Leads::Guest { address: "10.0.0.6".parse().unwrap(), port_id, external_mac: None };
     subject.once("a floating IP elsewhere", || north.ensure_floating_ip(&floating)).await;
+    let inside = "10.0.0.6".parse().unwrap();
+    floating.leads = Leads::Forwards(vec![
+        Forward { udp: false, external_port: 2222, address: inside, port: 22 },
+        Forward { udp: true, external_port: 53, address: inside, port: 53 },
+    ]);
+    subject.once("single ports of it", || north.ensure_floating_ip(&floating)).await;
     router.interfaces.clear();
     router.snat_cidrs.clear();
     subject.once("no interface", || north.ensure_router(&router)).await;

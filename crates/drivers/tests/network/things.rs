@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use drivers::network::{
-    ChassisPriority, Direction, Family, FloatingIpSpec, GatewaySpec, InterfaceSpec, NetworkSpec, PortKind, PortSpec,
-    Protocol, Provider, Remote, RouterSpec, SecurityGroupRule, SecurityGroupSpec, SubnetSpec,
+    ChassisPriority, Direction, Family, FloatingIpSpec, GatewaySpec, InterfaceSpec, Leads, NetworkSpec, PortKind,
+    PortSpec, Protocol, Provider, Remote, RouterSpec, SecurityGroupRule, SecurityGroupSpec, SubnetSpec,
 };
 use model::{
     addr::Mac,
@@ -101,8 +101,6 @@ pub fn floating_ip(router: &RouterSpec, port: &PortSpec, address: &str) -> Float
         id: PortId::random().cast(),
         router_id: router.id.clone(),
         floating_address: address.parse().unwrap(),
-        fixed_address: port.ips[0],
-        port_id: port.id.clone(),
-        external_mac: Some(Mac::random()),
+        leads: Leads::Guest { address: port.ips[0], port_id: port.id.clone(), external_mac: Some(Mac::random()) },
     }
 }

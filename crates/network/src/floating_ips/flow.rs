@@ -24,13 +24,13 @@ pub(crate) struct FloatingIps {
 
 impl FloatingIps {
     async fn attempt(&self, cx: &StepCx, floating_ip: &FloatingIp) -> Result<Outcome> {
-        let Some(target) = &floating_ip.target else {
+        let Some(router_id) = &floating_ip.router_id else {
             return Outcome::of(self.engine.remove_floating_ip(&floating_ip.id).await);
         };
         let mut conn = cx.db().read().await?;
-        let router = routers::find(&mut conn, &target.router_id).await?;
+        let router = routers::find(&mut conn, router_id).await?;
         if !router.is_some_and(|r| r.meta.exists_in_ovn()) {
-            return Ok(Outcome::Waits(format!("waits for router {}", target.router_id)));
+            return Ok(Outcome::Waits(format!("waits for router {router_id}")));
         }
         let own = ports::find(&mut conn, &floating_ip.floating_port_id).await?;
         drop(conn);
@@ -63,7 +63,7 @@ impl Resource for FloatingIps {
         Box::pin(async move {
             rows::set_realized(tx, Table::FloatingIps, row.id.as_str(), row.meta.revision).await?;
             // Only while it still leads there: the status of a newer target is for the next run to tell.
-            let status = if row.target.is_some() { "ACTIVE" } else { "DOWN" };
+            let status = if row.router_id.is_some() { "ACTIVE" } else { "DOWN" };
             Ok(floating_ips::set_status_as_of(tx, &row.id, row.meta.revision, status).await?)
         })
     }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use drivers::network::FloatingIpSpec;
+use drivers::network::{FloatingIpSpec, Forward, Leads};
 use model::{
     Error, Result,
     addr::Mac,
@@ -11,6 +11,7 @@ use model::{
 use store::network::{
     RequestedIp,
     floating_ips::{FloatingIp, NewFloatingIp},
+    port_forwardings::PortForwarding,
 };
 
 use super::wire::{Create, Update};
@@ -82,14 +83,27 @@ pub fn change(floating_ip: &FloatingIp, update: &Update) -> Result<Change> {
 
 /// What OVN is to hold; none where it leads nowhere. `own_mac`: where set, the guest's own host translates.
 pub fn spec(floating_ip: &FloatingIp, own_mac: Option<Mac>) -> Option<FloatingIpSpec> {
-    let target = floating_ip.target.as_ref()?;
+    let leads = match &floating_ip.target {
+        Some(target) => {
+            Leads::Guest { address: target.fixed_ip, port_id: target.port_id.clone(), external_mac: own_mac }
+        }
+        None if floating_ip.forwardings.is_empty() => return None,
+        None => Leads::Forwards(floating_ip.forwardings.iter().filter_map(forward).collect()),
+    };
     Some(FloatingIpSpec {
         id: floating_ip.id.clone(),
-        router_id: target.router_id.clone(),
+        router_id: floating_ip.router_id.clone()?,
         floating_address: floating_ip.address,
-        fixed_address: target.fixed_ip,
-        port_id: target.port_id.clone(),
-        external_mac: own_mac,
+        leads,
+    })
+}
+
+fn forward(item: &PortForwarding) -> Option<Forward> {
+    Some(Forward {
+        udp: item.protocol == "udp",
+        external_port: u16::try_from(item.external_port).ok()?,
+        address: item.internal_ip_address,
+        port: u16::try_from(item.internal_port).ok()?,
     })
 }
 
@@ -112,7 +126,9 @@ mod tests {
             floating_network_id: NetworkId::new("n"),
             floating_port_id: PortId::new("fp"),
             address: "172.24.4.9".parse().unwrap(),
+            router_id: target.as_ref().map(|t| t.router_id.clone()),
             target,
+            forwardings: Vec::new(),
             meta: Meta {
                 revision: 1,
                 realized_revision: 1,

@@ -86,7 +86,12 @@ pub fn shape(floating_ip: &FloatingIp, port: Option<&Port>) -> Shape {
     shape.insert("status".into(), floating_ip.status.as_str().into());
     shape.insert("port_id".into(), target.map(|t| t.port_id.as_str()).into());
     shape.insert("fixed_ip_address".into(), target.map(|t| t.fixed_ip.to_string()).into());
-    shape.insert("router_id".into(), target.map(|t| t.router_id.as_str()).into());
+    shape.insert("router_id".into(), floating_ip.router_id.as_ref().map(|id| id.as_str()).into());
+    let forwardings = floating_ip.forwardings.iter().map(|f| {
+        json!({"id": f.standard.id, "protocol": f.protocol, "external_port": f.external_port,
+            "internal_ip_address": f.internal_ip_address, "internal_port": f.internal_port})
+    });
+    shape.insert("port_forwardings".into(), forwardings.collect());
     shape.insert("port_details".into(), port.map_or(Value::Null, details));
     shape
 }

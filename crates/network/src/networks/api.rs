@@ -52,7 +52,9 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
         let target = Target::project(&project);
         cx.authorize(&target)?;
         collection::authorize_attributes(cx, "create_network", &input.attributes, &target)?;
-        let network = networks::create(&mut tx, &logic::new_network(&input.body, &project)?).await?;
+        let new = logic::new_network(&input.body, &project)?;
+        crate::qos::expect_visible(cx, &mut tx, new.qos_policy_id.as_deref()).await?;
+        let network = networks::create(&mut tx, &new).await?;
         made.push(shape(&network, &[], &HashMap::new(), sees_provider(cx)));
     }
     tx.commit().await?;
@@ -71,11 +73,11 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     collection::authorize_attributes(cx, "update_network", &input.attributes, &target)?;
     let after = logic::updated(&network, &input.body)?;
     expect_unused(&mut tx, &network, &after).await?;
+    if network.qos_policy_id != after.qos_policy_id {
+        crate::qos::expect_visible(cx, &mut tx, after.qos_policy_id.as_deref()).await?;
+    }
     networks::update(&mut tx, &after).await?;
-    if network.admin_state_up != after.admin_state_up
-        || network.mtu != after.mtu
-        || network.dns_domain != after.dns_domain
-    {
+    if logic::concerns_contents(&network, &after) {
         networks::wake_contents(&mut tx, &network.id).await?;
     }
     let after = networks::lock(&mut tx, id).await?;

@@ -44,6 +44,7 @@ pub fn new_network(create: &Create, project: &ProjectId) -> Result<NewNetwork> {
         network_type: network_type.to_owned(),
         physical_network: create.physical_network.clone(),
         segmentation_id: create.segmentation_id,
+        qos_policy_id: create.qos_policy_id.clone(),
         dns_domain: domain(create.dns_domain.as_deref().unwrap_or_default())?,
         ..base
     })
@@ -122,12 +123,23 @@ pub fn updated(network: &Network, update: &Update) -> Result<Network> {
     after.external = update.external.unwrap_or(after.external);
     after.is_default = update.is_default.unwrap_or(after.is_default && after.external);
     after.port_security_enabled = update.port_security_enabled.unwrap_or(after.port_security_enabled);
+    if let Some(policy) = &update.qos_policy_id {
+        after.qos_policy_id.clone_from(policy);
+    }
     if let Some(given) = &update.dns_domain {
         after.dns_domain = domain(given)?;
     }
     after.mtu = update.mtu.filter(|mtu| *mtu != 0).unwrap_or(after.mtu);
     expect_external_default(after.external, after.is_default)?;
     Ok(after)
+}
+
+/// Whether what lies in the network is realized otherwise after the update.
+pub fn concerns_contents(before: &Network, after: &Network) -> bool {
+    before.admin_state_up != after.admin_state_up
+        || before.mtu != after.mtu
+        || before.dns_domain != after.dns_domain
+        || before.qos_policy_id != after.qos_policy_id
 }
 
 /// Whether sharing may end or the way outside may close, given who uses the network.

@@ -9,7 +9,7 @@ use store::{
 };
 use web::paging::{Filter, ListSpec};
 
-use crate::collection::{Names, Shape, flag, standard};
+use crate::collection::{Names, Shape, flag, nullable, standard};
 
 /// How it is called.
 pub const NAMES: Names = Names { singular: "network", plural: "networks" };
@@ -67,6 +67,7 @@ pub struct Create {
     pub port_security_enabled: Option<bool>,
     pub mtu: Option<i64>,
     pub dns_domain: Option<String>,
+    pub qos_policy_id: Option<String>,
     #[serde(rename = "provider:network_type")]
     pub network_type: Option<String>,
     #[serde(rename = "provider:physical_network")]
@@ -96,6 +97,8 @@ pub struct Update {
     pub port_security_enabled: Option<bool>,
     pub mtu: Option<i64>,
     pub dns_domain: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub qos_policy_id: Option<Option<String>>,
 }
 
 /// A network as the API shows it. `provider`: with what lies below it.
@@ -111,6 +114,7 @@ pub fn shape(network: &Network, subnets: &[Subnet], scopes: &HashMap<String, Str
     shape.insert("router:external".into(), network.external.into());
     shape.insert("mtu".into(), network.mtu.into());
     shape.insert("port_security_enabled".into(), network.port_security_enabled.into());
+    shape.insert("qos_policy_id".into(), network.qos_policy_id.as_deref().into());
     shape.insert("dns_domain".into(), network.dns_domain.as_str().into());
     for (name, version) in [("ipv4_address_scope", 4), ("ipv6_address_scope", 6)] {
         let own = subnets.iter().filter(|s| s.network_id == network.id && s.ip_version() == version);

@@ -1,5 +1,6 @@
 //! How a port comes into OVN: a logical switch port. A router's port is its router's to realize.
 
+use drivers::network::PortSpec;
 use flow::{BoxFuture, StepCx};
 use model::{Result, id::PortId};
 use store::{
@@ -7,8 +8,9 @@ use store::{
     network::{
         Meta, networks,
         ports::{self, Port},
+        qos,
         rows::{self, HANDED_OVER, Table},
-        security_groups, subnets,
+        security_groups, subnets, trunks,
     },
 };
 
@@ -33,7 +35,17 @@ impl Ports {
         };
         let ids: Vec<_> = port.fixed_ips.iter().map(|ip| &ip.subnet_id).collect();
         let subnets = subnets::by_ids(&mut conn, &ids).await?;
-        let spec = logic::spec(port, &network, &subnets);
+        let carrier = trunks::carrier(&mut conn, &port.id).await?;
+        let policy = port.qos_policy_id.clone().or_else(|| network.qos_policy_id.clone());
+        let rules = match policy.filter(|_| !port.device_owner.starts_with("network:")) {
+            Some(policy) => qos::rules(&mut conn, &[&policy]).await?,
+            None => Vec::new(),
+        };
+        let spec = PortSpec {
+            carrier: carrier.and_then(|(port, tag)| Some((port, u16::try_from(tag).ok()?))),
+            qos: rules.iter().filter_map(logic::qos_rule).collect(),
+            ..logic::spec(port, &network, &subnets)
+        };
         if !network.meta.exists_in_ovn() {
             return Ok(Outcome::Waits(format!("waits for network {}", network.id)));
         }

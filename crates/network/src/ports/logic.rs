@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use drivers::network::{AddressPair as DriverPair, DhcpOption as DriverOption, Family, PortKind, PortSpec};
+use drivers::network::{
+    AddressPair as DriverPair, DhcpOption as DriverOption, Direction, Family, PortKind, PortSpec, QosRule,
+};
 use ipnet::IpNet;
 use model::{
     Error, Result,
@@ -14,11 +16,12 @@ use store::network::{
     OWNER_METADATA, RequestedIp,
     networks::Network,
     ports::{AddressPair, DhcpOption, NewPort, Port},
+    qos,
     subnets::Subnet,
 };
 use web::Target;
 
-use super::wire::{self, Create, FixedIp, Pair, Update};
+use super::wire::{self, Create, DNS_DOMAIN, FixedIp, Pair, Update};
 use crate::{
     collection::{invalid, text},
     networks::logic::is_label,
@@ -26,8 +29,6 @@ use crate::{
 
 /// Neutron's `max_allowed_address_pair`.
 const ADDRESS_PAIRS_MAX: usize = 10;
-/// The domain of guests whose network has none of its own: what Nova calls them by too.
-const DNS_DOMAIN: &str = "novalocal";
 /// An option in itself: no answers at all.
 const DHCP_DISABLED: &str = "dhcp_disabled";
 /// Options of one port: more do not fit into an answer.
@@ -76,6 +77,7 @@ pub fn new_port(create: &Create, network: &Network, project: &ProjectId) -> Resu
         vnic_type: vnic_type(create.vnic_type.as_deref())?,
         binding_profile: create.profile.clone().map_or(base.binding_profile.clone(), Value::Object),
         dns_name: create.dns_name.as_deref().map(dns_name).transpose()?.unwrap_or_default(),
+        qos_policy_id: create.qos_policy_id.clone(),
         extra_dhcp_opts: dhcp_options(&[], create.extra_dhcp_opts.as_deref().unwrap_or_default())?,
         ..base
     })
@@ -134,7 +136,7 @@ fn dhcp_options(now: &[DhcpOption], given: &[wire::DhcpOption]) -> Result<Vec<Dh
         options.retain(|known| known.opt_name != option.opt_name || known.ip_version != version);
         let Some(value) = &option.opt_value else { continue };
         let made = DhcpOption { opt_name: option.opt_name.clone(), opt_value: value.clone(), ip_version: version };
-        if ![4, 6].contains(&version) || (made.opt_name != DHCP_DISABLED && driver_option(&made).is_none()) {
+        if ![4, 6].contains(&version) || !is_option(&made) {
             return Err(invalid(format!(
                 "extra_dhcp_opts: '{}' = '{value}' is no option of DHCPv{version} that this cloud's guests can be told",
                 option.opt_name
@@ -146,6 +148,14 @@ fn dhcp_options(now: &[DhcpOption], given: &[wire::DhcpOption]) -> Result<Vec<Dh
         return Err(invalid(format!("a port has at most {DHCP_OPTIONS_MAX} extra_dhcp_opts")));
     }
     Ok(options)
+}
+
+/// Whether the network engine has such an option. An address of the other IP version, which clients do send, is kept
+/// and told to nobody.
+fn is_option(option: &DhcpOption) -> bool {
+    option.opt_name == DHCP_DISABLED
+        || driver_option(option).is_some()
+        || (option.opt_value.parse::<IpAddr>().is_ok() && DriverOption::is_known(family(option), &option.opt_name))
 }
 
 fn family(option: &DhcpOption) -> Family {
@@ -262,6 +272,9 @@ pub fn updated(port: &Port, update: &Update) -> Result<Port> {
     if let Some(profile) = &update.profile {
         after.binding_profile = Value::Object(profile.clone().unwrap_or_default());
     }
+    if let Some(policy) = &update.qos_policy_id {
+        after.qos_policy_id.clone_from(policy);
+    }
     if let Some(name) = &update.dns_name {
         after.dns_name = dns_name(name)?;
     }
@@ -337,8 +350,24 @@ pub fn spec(port: &Port, network: &Network, subnets: &[Subnet]) -> PortSpec {
         },
         names: names(port, network),
         dhcp_options: port.extra_dhcp_opts.iter().filter_map(driver_option).collect(),
+        carrier: None,
+        qos: Vec::new(),
         hostname: Some(port.dns_name.clone()).filter(|name| is_label(name)),
         chassis: None,
+    }
+}
+
+/// A policy's rule in the driver's terms.
+pub fn qos_rule(rule: &qos::Rule) -> Option<QosRule> {
+    let kbps = u32::try_from(rule.kbps).ok()?;
+    match rule.kind.as_str() {
+        qos::BANDWIDTH_LIMIT => Some(QosRule::Limit {
+            direction: if rule.direction == "ingress" { Direction::Ingress } else { Direction::Egress },
+            kbps,
+            burst_kb: u32::try_from(rule.burst_kb).ok().filter(|burst| *burst > 0),
+        }),
+        qos::DSCP_MARKING => u8::try_from(rule.dscp_mark).ok().map(QosRule::Mark),
+        _ => Some(QosRule::Minimum { kbps }),
     }
 }
 

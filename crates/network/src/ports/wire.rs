@@ -1,11 +1,16 @@
 //! Request and response shapes of ports.
 
+use std::collections::HashMap;
+
 use model::Result;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{
     list::{Direction, Select, SortKey, Type},
-    network::ports::Port,
+    network::{
+        ports::Port,
+        trunks::{Subport, Trunk},
+    },
 };
 use web::{
     Cx,
@@ -13,6 +18,9 @@ use web::{
 };
 
 use crate::collection::{Names, Shape, flag, invalid, nullable, standard};
+
+/// The domain of guests whose network has none of its own: what Nova calls them by too.
+pub const DNS_DOMAIN: &str = "novalocal";
 
 /// How it is called.
 pub const NAMES: Names = Names { singular: "port", plural: "ports" };
@@ -48,6 +56,7 @@ pub const LIST: ListSpec = ListSpec {
         Filter::exact("project_id", "r.project_id"),
         Filter::exact("tenant_id", "r.project_id"),
         Filter::exact("dns_name", "r.dns_name"),
+        Filter::exact("qos_policy_id", "coalesce(r.qos_policy_id, '')"),
         Filter::exact("binding:host_id", "r.host"),
         Filter::exact("binding:vnic_type", "r.vnic_type"),
         Filter::number("revision_number", "r.revision"),
@@ -150,6 +159,7 @@ pub struct Create {
     pub profile: Option<serde_json::Map<String, Value>>,
     pub extra_dhcp_opts: Option<Vec<DhcpOption>>,
     pub dns_name: Option<String>,
+    pub qos_policy_id: Option<String>,
     pub project_id: Option<String>,
     pub tenant_id: Option<String>,
 }
@@ -182,10 +192,29 @@ pub struct Update {
     pub profile: Option<Option<serde_json::Map<String, Value>>>,
     pub extra_dhcp_opts: Option<Vec<DhcpOption>>,
     pub dns_name: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    pub qos_policy_id: Option<Option<String>>,
+}
+
+/// What a port shows that other tables hold.
+#[derive(Default)]
+pub struct Beside {
+    /// The policies of networks, by network.
+    pub network_policies: HashMap<String, String>,
+    /// The domains of networks that have their own, by network.
+    pub domains: HashMap<String, String>,
+    /// The trunks of ports, by port.
+    pub trunks: HashMap<String, Value>,
+}
+
+impl Beside {
+    fn domain_of(&self, port: &Port) -> &str {
+        self.domains.get(port.network_id.as_str()).map_or(DNS_DOMAIN, String::as_str)
+    }
 }
 
 /// A port as the API shows it. `binding`: with the host and what its switch was told.
-pub fn shape(port: &Port, binding: bool) -> Shape {
+pub fn shape(port: &Port, beside: &Beside, binding: bool) -> Shape {
     let mut shape = standard(port.id.as_str(), &port.project_id, &port.description, &port.meta, &port.tags);
     let ips: Vec<Value> =
         port.fixed_ips.iter().map(|ip| json!({"subnet_id": ip.subnet_id, "ip_address": ip.ip})).collect();
@@ -201,6 +230,16 @@ pub fn shape(port: &Port, binding: bool) -> Shape {
     shape.insert("security_groups".into(), groups.into());
     shape.insert("port_security_enabled".into(), port.port_security_enabled.into());
     shape.insert("allowed_address_pairs".into(), json!(port.allowed_address_pairs));
+    shape.insert("qos_policy_id".into(), port.qos_policy_id.as_deref().into());
+    let of_network = beside.network_policies.get(port.network_id.as_str());
+    shape.insert("qos_network_policy_id".into(), of_network.map(String::as_str).into());
+    if let Some(trunk) = beside.trunks.get(port.id.as_str()) {
+        shape.insert("trunk_details".into(), trunk.clone());
+    }
+    let assigned = port.fixed_ips.iter().filter(|_| !port.dns_name.is_empty()).map(|ip| {
+        json!({"hostname": port.dns_name, "ip_address": ip.ip, "fqdn": format!("{}.{}.", port.dns_name, beside.domain_of(port))})
+    });
+    shape.insert("dns_assignment".into(), assigned.collect());
     shape.insert("dns_name".into(), port.dns_name.as_str().into());
     shape.insert("extra_dhcp_opts".into(), json!(port.extra_dhcp_opts));
     shape.insert("binding:vnic_type".into(), port.vnic_type.as_str().into());
@@ -214,4 +253,14 @@ pub fn shape(port: &Port, binding: bool) -> Shape {
         shape.insert("binding:vif_details".into(), details);
     }
     shape
+}
+
+/// The trunk of a port as the port shows it: what a guest's network configuration is made of.
+pub fn trunk_details(trunk: &Trunk, subports: &[Subport], ports: &[Port]) -> Value {
+    let one = |subport: &Subport| {
+        let mac = ports.iter().find(|port| port.id == subport.port_id).map(|port| port.mac.to_string());
+        json!({"port_id": subport.port_id, "segmentation_type": "vlan", "segmentation_id": subport.segmentation_id,
+            "mac_address": mac})
+    };
+    json!({"trunk_id": trunk.standard.id, "sub_ports": subports.iter().map(one).collect::<Vec<_>>()})
 }

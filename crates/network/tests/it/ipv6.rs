@@ -128,6 +128,10 @@ async fn what_single_guests_are_told() {
         let changed = change(json!([{"opt_name": "bootfile-name", "opt_value": null}, {"opt_name": "mtu", "opt_value": "1200"}]));
         let changed = world.blue.put(&at, changed).await.expect(200).json;
         assert_eq!(changed["port"]["extra_dhcp_opts"], json!([{"opt_name": "mtu", "opt_value": "1200", "ip_version": 4}]));
+        let six = change(json!([{"opt_name": "server-ip-address", "opt_value": "2001:db8::1"}]));
+        world.blue.put(&at, six).await.expect(200);
+        world.settle().await;
+        assert_eq!(told().len(), 1, "an address of the other version is told to nobody");
         for bad in [json!([{"opt_name": "magic", "opt_value": "1"}]), json!([{"opt_name": "mtu", "opt_value": "x"}])] {
             assert_eq!(fault(&world.blue.put(&at, change(bad)).await.expect(400)), "InvalidInput");
         }

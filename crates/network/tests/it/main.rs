@@ -8,6 +8,7 @@ mod ipv6;
 mod networks;
 mod pools;
 mod ports;
+mod qos;
 mod quotas;
 mod routers;
 mod security_groups;
@@ -15,6 +16,7 @@ mod store_api;
 mod subnets;
 mod tags;
 mod tenants;
+mod trunks;
 
 use std::sync::Arc;
 

@@ -74,6 +74,9 @@ async fn pools_of_others_and_of_all() {
         world.red.put(&at, json!({"subnetpool": {"name": "x"}})).await.expect(404);
         world.red.delete(&at).await.expect(404);
         world.reader.delete(&at).await.expect(403);
+        world.blue.put(&format!("{at}/tags/a"), json!({})).await.expect(201);
+        world.red.put(&format!("{at}/tags/b"), json!({})).await.expect(404);
+        assert_eq!(show(&world.blue, &format!("subnetpools/{own}")).await["tags"], json!(["a"]));
         let shared = json!({"subnetpool": {"prefixes": ["10.7.0.0/16"], "shared": true, "is_default": true}});
         assert_eq!(fault(&world.blue.post(&path("subnetpools"), shared.clone()).await.expect(403)), "PolicyNotAuthorized");
         let shared = id(&create(&world.admin, "subnetpools", shared).await);

@@ -111,7 +111,7 @@ pub async fn held(conn: &mut Conn) -> Result<Vec<Held>> {
         (Table::Routers, "select id, realized_revision, deleted_at, 0 as of_router from routers"),
         (
             Table::FloatingIps,
-            "select id, realized_revision, deleted_at, 0 as of_router from floating_ips where port_id is not null",
+            "select id, realized_revision, deleted_at, 0 as of_router from floating_ips where router_id is not null",
         ),
         (Table::SecurityGroups, "select id, realized_revision, deleted_at, 0 as of_router from security_groups"),
     ];

@@ -10,6 +10,7 @@ use sqlx::AssertSqlSafe;
 
 use super::{
     Meta, OWNER_FLOATING_IP, OWNER_ROUTER_INTERFACE, RequestedIp, Viewer, address, charge, networks, opt_address,
+    port_forwardings::{self, PortForwarding},
     ports::{self, NewPort, Port},
     release,
     rows::{self, Table},
@@ -43,6 +44,10 @@ pub struct FloatingIp {
     pub address: IpAddr,
     /// What it leads to.
     pub target: Option<Target>,
+    /// The router that translates.
+    pub router_id: Option<RouterId>,
+    /// Single ports of it that lead to guests.
+    pub forwardings: Vec<PortForwarding>,
     /// What all tables have.
     pub meta: Meta,
     /// Its tags.
@@ -64,8 +69,8 @@ impl FloatingIp {
     fn from_row(row: &Row) -> Result<Self> {
         let port_id: Option<PortId> = row.opt_id("port_id")?;
         let fixed_ip = opt_address(row, "fixed_ip")?;
-        let router_id = row.opt_id("router_id")?;
-        let target = port_id.zip(fixed_ip).zip(router_id).map(|((port_id, fixed_ip), router_id)| Target {
+        let router_id: Option<RouterId> = row.opt_id("router_id")?;
+        let target = port_id.zip(fixed_ip).zip(router_id.clone()).map(|((port_id, fixed_ip), router_id)| Target {
             port_id,
             fixed_ip,
             router_id,
@@ -79,6 +84,8 @@ impl FloatingIp {
             floating_port_id: row.id("floating_port_id")?,
             address: address(row, "address")?,
             target,
+            router_id,
+            forwardings: Vec::new(),
             meta: Meta::from_row(row)?,
             tags: Vec::new(),
         })
@@ -231,6 +238,12 @@ pub async fn of_ports(conn: &mut Conn, ports: &[&PortId]) -> Result<Vec<Floating
 
 async fn complete(conn: &mut Conn, rows: &[Row]) -> Result<Vec<FloatingIp>> {
     let mut ips: Vec<FloatingIp> = rows.iter().map(FloatingIp::from_row).collect::<Result<_>>()?;
+    let forwarding: Vec<&FloatingIpId> =
+        ips.iter().filter(|f| f.target.is_none() && f.router_id.is_some()).map(|f| &f.id).collect();
+    let mut forwardings = port_forwardings::of(conn, &forwarding).await?;
+    for ip in &mut ips {
+        ip.forwardings = forwardings.extract_if(.., |item| item.floating_ip_id == ip.id).collect();
+    }
     tags::fill(conn, &mut ips, |f| (f.id.as_str(), &mut f.tags)).await?;
     Ok(ips)
 }
@@ -256,18 +269,15 @@ pub async fn associate(
     port: &PortId,
     fixed_ip: Option<IpAddr>,
 ) -> Result<(), Error> {
+    if !floating_ip.forwardings.is_empty() {
+        return Err(Error::conflict(
+            "FipInUseByPortForwarding",
+            format!("Floating IP {} in use by Port Forwarding resources.", floating_ip.id),
+        ));
+    }
     let port = ports::lock(tx, port).await?;
     let (fixed_ip, subnet) = address_of(&port, fixed_ip)?;
-    let router = router_between(tx, &subnet, &floating_ip.floating_network_id).await?.ok_or_else(|| {
-        Error::not_found(
-            "ExternalGatewayForFloatingIPNotFound",
-            format!(
-                "External network {} is not reachable from subnet {subnet}.  Therefore, cannot associate Port {} with a \
-                 Floating IP.",
-                floating_ip.floating_network_id, port.id
-            ),
-        )
-    })?;
+    let router = router_to(tx, &subnet, floating_ip, &port.id).await?;
     let others = of_ports(tx, &[&port.id]).await?;
     let leads_there = |other: &&FloatingIp| {
         other.id != floating_ip.id
@@ -321,6 +331,28 @@ fn address_of(port: &Port, fixed_ip: Option<IpAddr>) -> Result<(IpAddr, SubnetId
         }
     };
     Ok((chosen.ip, chosen.subnet_id.clone()))
+}
+
+/// The router between a floating IP and a port's subnet.
+///
+/// # Errors
+/// `ExternalGatewayForFloatingIPNotFound`.
+pub(super) async fn router_to(
+    tx: &mut Tx,
+    subnet: &SubnetId,
+    floating_ip: &FloatingIp,
+    port: &PortId,
+) -> Result<RouterId, Error> {
+    router_between(tx, subnet, &floating_ip.floating_network_id).await?.ok_or_else(|| {
+        Error::not_found(
+            "ExternalGatewayForFloatingIPNotFound",
+            format!(
+                "External network {} is not reachable from subnet {subnet}.  Therefore, cannot associate Port {port} with \
+                 a Floating IP.",
+                floating_ip.floating_network_id
+            ),
+        )
+    })
 }
 
 /// A router with an interface in the subnet and its gateway on the external network; one that is the subnet's own
@@ -380,6 +412,11 @@ pub(super) async fn disassociate_address(tx: &mut Tx, port: &PortId, ip: IpAddr)
 /// `FloatingIPNotFound`.
 pub async fn delete(tx: &mut Tx, id: &FloatingIpId) -> Result<(), Error> {
     let floating_ip = lock(tx, id).await?;
+    query("delete from port_forwardings where floating_ip_id = $1")
+        .bind(id.as_str())
+        .execute(&mut **tx)
+        .await
+        .map_err(crate::Error::from)?;
     rows::mark_deleted(tx, Table::FloatingIps, id.as_str()).await?;
     ports::delete(tx, &floating_ip.floating_port_id).await?;
     Ok(release(tx, &floating_ip.project_id, "floatingip", 1).await?)
@@ -388,7 +425,7 @@ pub async fn delete(tx: &mut Tx, id: &FloatingIpId) -> Result<(), Error> {
 /// Deletes the floating IPs of an external network that lead nowhere: the network is going.
 pub(super) async fn delete_unused(tx: &mut Tx, network: &NetworkId) -> Result<(), Error> {
     let rows = query(
-        "select id from floating_ips where floating_network_id = $1 and port_id is null and deleted_at is null order by id",
+        "select id from floating_ips where floating_network_id = $1 and router_id is null and deleted_at is null order by id",
     )
     .bind(network.as_str())
     .fetch_all(&mut **tx)
@@ -419,6 +456,9 @@ pub(super) async fn count_on_router(conn: &mut Conn, router: &RouterId) -> Resul
 pub(super) async fn through(conn: &mut Conn, router: &RouterId, subnet: &SubnetId) -> Result<bool> {
     let row = query(
         "select f.id from floating_ips f join port_ips i on i.port_id = f.port_id and i.ip = f.fixed_ip \
+         where f.router_id = $1 and i.subnet_id = $2 and f.deleted_at is null \
+         union all select f.id from floating_ips f join port_forwardings w on w.floating_ip_id = f.id \
+         join port_ips i on i.port_id = w.internal_port_id and i.ip = w.internal_ip_address \
          where f.router_id = $1 and i.subnet_id = $2 and f.deleted_at is null limit 1",
     )
     .bind(router.as_str())

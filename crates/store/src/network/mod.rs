@@ -3,7 +3,7 @@
 //! | module | holds |
 //! |---|---|
 //! | [`networks`], [`subnets`], [`ports`], [`routers`], [`floating_ips`], [`security_groups`] | one table family each |
-//! | [`address_groups`], [`metering`], [`subnet_pools`] | resources without a flow |
+//! | [`address_groups`], [`metering`], [`port_forwardings`], [`qos`], [`subnet_pools`], [`trunks`] | resources without a flow |
 //! | [`plain`] | what all resources without a flow have |
 //! | `addresses` | which addresses a port gets |
 //! | [`ip_availability`] | how many addresses are left |
@@ -26,13 +26,16 @@ pub mod ip_availability;
 pub mod metering;
 pub mod networks;
 pub mod plain;
+pub mod port_forwardings;
 pub mod ports;
+pub mod qos;
 pub mod routers;
 pub mod rows;
 pub mod security_groups;
 pub mod subnet_pools;
 pub mod subnets;
 pub mod tags;
+pub mod trunks;
 
 use std::net::IpAddr;
 

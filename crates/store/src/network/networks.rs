@@ -63,6 +63,8 @@ pub struct Network {
     pub segmentation_id: Option<i64>,
     /// The domain of its guests' names, with its last dot; empty is the cloud's own.
     pub dns_domain: String,
+    /// How much of the network its guests may have each.
+    pub qos_policy_id: Option<String>,
     /// What all tables have.
     pub meta: Meta,
     /// Its tags.
@@ -88,6 +90,7 @@ impl Network {
             physical_network: row.opt_text("physical_network")?,
             segmentation_id: row.opt_int("segmentation_id")?,
             dns_domain: row.text("dns_domain")?,
+            qos_policy_id: row.opt_text("qos_policy_id")?,
             meta: Meta::from_row(row)?,
             tags: Vec::new(),
         })
@@ -132,6 +135,8 @@ pub struct NewNetwork {
     pub segmentation_id: Option<i64>,
     /// The domain of its guests' names; empty is the cloud's own.
     pub dns_domain: String,
+    /// How much of the network its guests may have each.
+    pub qos_policy_id: Option<String>,
 }
 
 impl NewNetwork {
@@ -153,6 +158,7 @@ impl NewNetwork {
             physical_network: None,
             segmentation_id: None,
             dns_domain: String::new(),
+            qos_policy_id: None,
         }
     }
 }
@@ -180,8 +186,8 @@ pub async fn create(tx: &mut Tx, new: &NewNetwork) -> Result<Network, Error> {
     let inserted = query(
         "insert into networks (id, project_id, name, description, admin_state_up, status, shared, external, is_default, \
          auto_allocated, mtu, port_security_enabled, network_type, physical_network, segmentation_id, dns_domain, \
-         revision, realized_revision, created_at, updated_at) \
-         values ($1, $2, $3, $4, $5, 'ACTIVE', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18)",
+         qos_policy_id, revision, realized_revision, created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, 'ACTIVE', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $19)",
     )
     .bind(new.id.as_str())
     .bind(new.project_id.as_str())
@@ -198,6 +204,7 @@ pub async fn create(tx: &mut Tx, new: &NewNetwork) -> Result<Network, Error> {
     .bind(new.physical_network.as_deref())
     .bind(segmentation_id)
     .bind(new.dns_domain.as_str())
+    .bind(new.qos_policy_id.as_deref())
     .bind(meta.revision)
     .bind(meta.realized_revision)
     .bind(meta.created_at.0)
@@ -313,6 +320,13 @@ pub async fn list(conn: &mut Conn, select: Select, page: &Page) -> Result<Vec<Ne
     with_tags(conn, rows.iter().map(Network::from_row).collect::<Result<_>>()?).await
 }
 
+/// Several networks, by id.
+pub async fn by_ids(conn: &mut Conn, ids: &[&str]) -> Result<Vec<Network>> {
+    let mut select = select(&Viewer::Admin);
+    select.any_of("r.id", ids.iter().map(|id| (*id).into()));
+    select.all(conn, "r.id").await?.iter().map(Network::from_row).collect()
+}
+
 async fn with_tags(conn: &mut Conn, mut networks: Vec<Network>) -> Result<Vec<Network>> {
     tags::fill(conn, &mut networks, |n| (n.id.as_str(), &mut n.tags)).await?;
     Ok(networks)
@@ -341,8 +355,8 @@ pub async fn default_external(conn: &mut Conn) -> Result<Option<Network>> {
 pub async fn update(tx: &mut Tx, network: &Network) -> Result<()> {
     query(
         "update networks set name = $2, description = $3, admin_state_up = $4, shared = $5, external = $6, \
-         is_default = $7, mtu = $8, port_security_enabled = $9, dns_domain = $10, revision = revision + 1, \
-         updated_at = $11 where id = $1 and deleted_at is null",
+         is_default = $7, mtu = $8, port_security_enabled = $9, dns_domain = $10, qos_policy_id = $11, \
+         revision = revision + 1, updated_at = $12 where id = $1 and deleted_at is null",
     )
     .bind(network.id.as_str())
     .bind(network.name.as_str())
@@ -354,6 +368,7 @@ pub async fn update(tx: &mut Tx, network: &Network) -> Result<()> {
     .bind(network.mtu)
     .bind(i64::from(network.port_security_enabled))
     .bind(network.dns_domain.as_str())
+    .bind(network.qos_policy_id.as_deref())
     .bind(tx.now().0)
     .execute(&mut **tx)
     .await?;

@@ -9,10 +9,12 @@
 //! | `switching` | networks, DHCP, names, ports |
 //! | `routing` | routers, SNAT, routes, floating IPs |
 //! | `security` | security groups |
+//! | `qos` | limits and marks of ports |
 //! | `plan` | the difference between wanted rows and those that are there |
 //! | `rows` | tables, names and UUIDs of rows |
 
 mod plan;
+mod qos;
 mod routing;
 mod rows;
 mod security;

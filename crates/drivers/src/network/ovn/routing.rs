@@ -8,12 +8,12 @@ use uuid::Uuid;
 
 use super::{
     plan::{Parent, Plan, Wanted},
-    rows::{self, GATEWAY_CHASSIS, NAT, ROUTE, ROUTER, ROUTER_PORT, SWITCH, SWITCH_PORT},
+    rows::{self, BALANCER, GATEWAY_CHASSIS, NAT, ROUTE, ROUTER, ROUTER_PORT, SWITCH, SWITCH_PORT},
     switching::{needed, place},
 };
 use crate::network::{
-    AddressMode, Advertisement, ChassisPriority, FloatingIpSpec, GatewaySpec, OwnedKind, Result, RouterSpec,
-    ovsdb::Datum,
+    AddressMode, Advertisement, ChassisPriority, FloatingIpSpec, Forward, GatewaySpec, Leads, OwnedKind, Result,
+    RouterSpec, ovsdb::Datum,
 };
 
 /// One port of a router: gateway or interface.
@@ -229,25 +229,81 @@ fn ensure_snat(plan: &mut Plan<'_>, spec: &RouterSpec, router: Uuid) {
 pub(super) fn ensure_floating_ip(plan: &mut Plan<'_>, spec: &FloatingIpSpec) -> Result<()> {
     let id = spec.id.as_str();
     let router = needed(plan, ROUTER, OwnedKind::Router, spec.router_id.as_str())?;
-    let (uuid, _) = rows::locate(plan.replica(), NAT, OwnedKind::FloatingIp, id);
-    let port = spec.external_mac.map(|_| spec.port_id.as_str());
-    let more = [("nacre-router", spec.router_id.as_str()), ("nacre-port", spec.port_id.as_str())];
-    let columns = vec![
-        ("type", Datum::one("dnat_and_snat")),
-        ("external_ip", Datum::one(spec.floating_address)),
-        ("logical_ip", Datum::one(spec.fixed_address)),
-        ("external_mac", Datum::set(spec.external_mac.map(|mac| mac.to_string()))),
-        ("logical_port", Datum::set(port)),
-        ("external_ids", rows::marks(OwnedKind::FloatingIp, id, &more)),
-    ];
-    let parent = Some(Parent { table: ROUTER, column: "nat", uuid: router });
-    plan.ensure(Wanted { table: NAT, uuid, columns, parent });
+    match &spec.leads {
+        Leads::Guest { address, port_id, external_mac } => {
+            remove_forwards(plan, id);
+            let (uuid, _) = rows::locate(plan.replica(), NAT, OwnedKind::FloatingIp, id);
+            let port = external_mac.map(|_| port_id.as_str());
+            let more = [("nacre-router", spec.router_id.as_str()), ("nacre-port", port_id.as_str())];
+            let columns = vec![
+                ("type", Datum::one("dnat_and_snat")),
+                ("external_ip", Datum::one(spec.floating_address)),
+                ("logical_ip", Datum::one(*address)),
+                ("external_mac", Datum::set(external_mac.map(|mac| mac.to_string()))),
+                ("logical_port", Datum::set(port)),
+                ("external_ids", rows::marks(OwnedKind::FloatingIp, id, &more)),
+            ];
+            let parent = Some(Parent { table: ROUTER, column: "nat", uuid: router });
+            plan.ensure(Wanted { table: NAT, uuid, columns, parent });
+        }
+        Leads::Forwards(forwards) => {
+            remove_translation(plan, id);
+            for udp in [false, true] {
+                ensure_forwards(plan, spec, router, forwards, udp);
+            }
+        }
+    }
     Ok(())
 }
 
-pub(super) fn remove_floating_ip(plan: &mut Plan<'_>, id: &str) {
+/// The forwarded ports of one protocol, as one load balancer of the router with one target each.
+fn ensure_forwards(plan: &mut Plan<'_>, spec: &FloatingIpSpec, router: Uuid, forwards: &[Forward], udp: bool) {
+    let uuid = balancer_row(spec.id.as_str(), udp);
+    let vips: Vec<(String, String)> = forwards
+        .iter()
+        .filter(|forward| forward.udp == udp)
+        .map(|f| (format!("{}:{}", spec.floating_address, f.external_port), format!("{}:{}", f.address, f.port)))
+        .collect();
+    if vips.is_empty() {
+        plan.remove_root(BALANCER, uuid);
+        return;
+    }
+    let protocol = protocol(udp);
+    let columns = vec![
+        ("name", Datum::one(format!("nacre-{}-{protocol}", spec.id))),
+        ("protocol", Datum::one(protocol)),
+        ("vips", Datum::map(vips)),
+        (
+            "external_ids",
+            rows::marks(OwnedKind::FloatingIp, spec.id.as_str(), &[("nacre-router", spec.router_id.as_str())]),
+        ),
+    ];
+    let parent = Some(Parent { table: ROUTER, column: "load_balancer", uuid: router });
+    plan.ensure(Wanted { table: BALANCER, uuid, columns, parent });
+}
+
+fn protocol(udp: bool) -> &'static str {
+    if udp { "udp" } else { "tcp" }
+}
+
+fn balancer_row(floating_ip: &str, udp: bool) -> Uuid {
+    rows::derived(&["forwards", floating_ip, protocol(udp)])
+}
+
+fn remove_forwards(plan: &mut Plan<'_>, id: &str) {
+    for udp in [false, true] {
+        plan.remove_root(BALANCER, balancer_row(id, udp));
+    }
+}
+
+fn remove_translation(plan: &mut Plan<'_>, id: &str) {
     let (uuid, there) = rows::locate(plan.replica(), NAT, OwnedKind::FloatingIp, id);
     if there {
         plan.remove_child(ROUTER, "nat", uuid);
     }
+}
+
+pub(super) fn remove_floating_ip(plan: &mut Plan<'_>, id: &str) {
+    remove_forwards(plan, id);
+    remove_translation(plan, id);
 }

@@ -24,6 +24,8 @@ pub(super) const DHCP: &str = "DHCP_Options";
 pub(super) const DNS: &str = "DNS";
 pub(super) const GROUP: &str = "Port_Group";
 pub(super) const ACL: &str = "ACL";
+pub(super) const QOS: &str = "QoS";
+pub(super) const BALANCER: &str = "Load_Balancer";
 
 pub(super) const ID_KEY: &str = "nacre-id";
 pub(super) const KIND_KEY: &str = "nacre-kind";
@@ -40,7 +42,11 @@ const fn table(
 
 /// What the driver keeps a replica of: everything it compares.
 pub(super) const TABLES: &[TableSpec] = &[
-    table(SWITCH, &["name", "ports", "dns_records", "other_config", "external_ids"], &["ports", "dns_records"]),
+    table(
+        SWITCH,
+        &["name", "ports", "dns_records", "qos_rules", "other_config", "external_ids"],
+        &["ports", "dns_records", "qos_rules"],
+    ),
     TableSpec {
         table: SWITCH_PORT,
         columns: &[
@@ -51,6 +57,7 @@ pub(super) const TABLES: &[TableSpec] = &[
             "enabled",
             "up",
             "tag",
+            "parent_name",
             "dhcpv4_options",
             "dhcpv6_options",
             "options",
@@ -62,8 +69,8 @@ pub(super) const TABLES: &[TableSpec] = &[
     },
     table(
         ROUTER,
-        &["name", "enabled", "ports", "nat", "static_routes", "options", "external_ids"],
-        &["ports", "nat", "static_routes"],
+        &["name", "enabled", "ports", "nat", "static_routes", "load_balancer", "options", "external_ids"],
+        &["ports", "nat", "static_routes", "load_balancer"],
     ),
     table(
         ROUTER_PORT,
@@ -76,11 +83,13 @@ pub(super) const TABLES: &[TableSpec] = &[
     table(DHCP, &["cidr", "options", "external_ids"], &[]),
     table(DNS, &["records", "external_ids"], &[]),
     table(GROUP, &["name", "ports", "acls", "external_ids"], &["ports", "acls"]),
+    table(QOS, &["direction", "priority", "match", "action", "bandwidth", "external_ids"], &[]),
+    table(BALANCER, &["name", "vips", "protocol", "options", "external_ids"], &[]),
     table(ACL, &["direction", "priority", "match", "action", "external_ids"], &[]),
 ];
 
 /// The tables that hold things of a kind.
-pub(super) const OWNED: [(OwnedKind, &str); 9] = [
+pub(super) const OWNED: [(OwnedKind, &str); 10] = [
     (OwnedKind::Network, SWITCH),
     (OwnedKind::Subnet, DHCP),
     (OwnedKind::Port, SWITCH_PORT),
@@ -88,6 +97,7 @@ pub(super) const OWNED: [(OwnedKind, &str); 9] = [
     (OwnedKind::RouterPort, ROUTER_PORT),
     (OwnedKind::Router, ROUTER),
     (OwnedKind::FloatingIp, NAT),
+    (OwnedKind::FloatingIp, BALANCER),
     (OwnedKind::SecurityGroup, GROUP),
     (OwnedKind::Dns, DNS),
 ];

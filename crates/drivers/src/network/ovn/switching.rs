@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::{
     plan::{Parent, Plan, Wanted},
+    qos,
     rows::{self, DHCP, DNS, GROUP, SWITCH, SWITCH_PORT},
     security,
 };
@@ -133,8 +134,11 @@ pub(super) fn ensure_port(plan: &mut Plan<'_>, spec: &PortSpec) -> Result<()> {
         }
     }
     let (addresses, allowed) = addresses(spec);
-    let options =
-        [("hostname", spec.hostname.as_deref().and_then(quoted)), ("requested-chassis", spec.chassis.clone())];
+    let options = [
+        ("hostname", spec.hostname.as_deref().and_then(quoted)),
+        ("requested-chassis", spec.chassis.clone()),
+        ("qos_min_rate", qos::minimum(spec).map(|rate| rate.to_string())),
+    ];
     let kind = match spec.kind {
         PortKind::Server => "",
         PortKind::Metadata => "localport",
@@ -145,6 +149,8 @@ pub(super) fn ensure_port(plan: &mut Plan<'_>, spec: &PortSpec) -> Result<()> {
         ("addresses", Datum::set(addresses)),
         ("port_security", Datum::set(allowed)),
         ("enabled", Datum::one(spec.admin_up)),
+        ("parent_name", Datum::set(spec.carrier.as_ref().map(|(parent, _)| parent.as_str()))),
+        ("tag", Datum::set(spec.carrier.as_ref().map(|(_, tag)| i64::from(*tag)))),
         ("dhcpv4_options", Datum::set(v4)),
         ("dhcpv6_options", Datum::set(v6)),
         ("options", Datum::map(options.into_iter().filter_map(|(key, value)| Some((key, value?))))),
@@ -152,6 +158,7 @@ pub(super) fn ensure_port(plan: &mut Plan<'_>, spec: &PortSpec) -> Result<()> {
     ];
     plan.ensure(Wanted { table: SWITCH_PORT, uuid, columns, parent: Some(parent) });
     ensure_names(plan, spec, parent.uuid);
+    qos::ensure(plan, spec, parent.uuid);
     plan.ensure_memberships(GROUP, "ports", uuid, &groups);
     Ok(())
 }
@@ -205,6 +212,7 @@ pub(super) fn remove_port(plan: &mut Plan<'_>, id: &str) {
         plan.remove_root(DHCP, own_dhcp_row(id, family));
     }
     plan.remove_root(DNS, names_row(id));
+    qos::remove(plan, id);
     if there {
         plan.remove_child(SWITCH, "ports", uuid);
     }

@@ -60,6 +60,8 @@ pub struct NewPort {
     pub extra_dhcp_opts: Vec<DhcpOption>,
     /// The name that others find it by; of a server's port empty is the server's own.
     pub dns_name: String,
+    /// How much of the network it may have; none is as its network has it.
+    pub qos_policy_id: Option<String>,
 }
 
 impl NewPort {
@@ -84,6 +86,7 @@ impl NewPort {
             binding_profile: serde_json::Value::Object(serde_json::Map::new()),
             extra_dhcp_opts: Vec::new(),
             dns_name: String::new(),
+            qos_policy_id: None,
         }
     }
 }
@@ -123,8 +126,9 @@ async fn insert(tx: &mut Tx, new: &NewPort, mac: Mac, port_security: bool) -> Re
     let inserted = query(
         "insert into ports (id, network_id, project_id, name, description, admin_state_up, status, mac, device_id, \
          device_owner, port_security_enabled, allowed_address_pairs, host, vnic_type, binding_profile, extra_dhcp_opts, \
-         dns_name, active, revision, realized_revision, created_at, updated_at) \
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 0, $18, $19, $20, $20)",
+         dns_name, qos_policy_id, active, revision, realized_revision, created_at, updated_at) \
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0, $19, $20, $21, \
+         $21)",
     )
     .bind(new.id.as_str())
     .bind(new.network_id.as_str())
@@ -143,6 +147,7 @@ async fn insert(tx: &mut Tx, new: &NewPort, mac: Mac, port_security: bool) -> Re
     .bind(new.binding_profile.to_string())
     .bind(json(&new.extra_dhcp_opts))
     .bind(name)
+    .bind(new.qos_policy_id.as_deref())
     .bind(meta.revision)
     .bind(meta.realized_revision)
     .bind(meta.created_at.0)

@@ -17,9 +17,9 @@ use sqlx::AssertSqlSafe;
 
 use super::{
     Meta, OWNER_FLOATING_IP, OWNER_METADATA, OWNER_ROUTER_GATEWAY, OWNER_ROUTER_INTERFACE, RequestedIp, Viewer,
-    addresses, column, floating_ips, json, networks, release,
+    addresses, column, floating_ips, json, networks, port_forwardings, release,
     rows::{self, Table},
-    security_groups, subnets, tags,
+    security_groups, subnets, tags, trunks,
 };
 use crate::{
     Conn, Result, Row, RowExt, Tx, events, flows,
@@ -98,6 +98,8 @@ pub struct Port {
     pub extra_dhcp_opts: Vec<DhcpOption>,
     /// The name that others find it by; empty is none.
     pub dns_name: String,
+    /// How much of the network it may have; none is as its network has it.
+    pub qos_policy_id: Option<String>,
     /// Whether its host reports that packets flow.
     pub active: bool,
     /// What all tables have.
@@ -130,6 +132,7 @@ impl Port {
             binding_profile: row.json("binding_profile")?,
             extra_dhcp_opts: row.json("extra_dhcp_opts")?,
             dns_name: row.text("dns_name")?,
+            qos_policy_id: row.opt_text("qos_policy_id")?,
             active: row.flag("active")?,
             meta: Meta::from_row(row)?,
             fixed_ips: Vec::new(),
@@ -317,7 +320,7 @@ pub async fn update(tx: &mut Tx, port: &Port) -> Result<(), Error> {
     let updated = query(
         "update ports set name = $2, description = $3, admin_state_up = $4, mac = $5, device_id = $6, device_owner = $7, \
          port_security_enabled = $8, allowed_address_pairs = $9, host = $10, vnic_type = $11, binding_profile = $12, \
-         extra_dhcp_opts = $13, dns_name = $14 where id = $1",
+         extra_dhcp_opts = $13, dns_name = $14, qos_policy_id = $15 where id = $1",
     )
     .bind(port.id.as_str())
     .bind(port.name.as_str())
@@ -333,6 +336,7 @@ pub async fn update(tx: &mut Tx, port: &Port) -> Result<(), Error> {
     .bind(port.binding_profile.to_string())
     .bind(json(&port.extra_dhcp_opts))
     .bind(port.dns_name.as_str())
+    .bind(port.qos_policy_id.as_deref())
     .execute(&mut **tx)
     .await
     .map_err(crate::Error::from);
@@ -367,6 +371,7 @@ pub async fn set_addresses(tx: &mut Tx, port: &Port, requested: &[RequestedIp]) 
     let chosen = addresses::choose(tx, &network, Some(&requested), (&port.device_owner, port.mac)).await?;
     addresses::insert(tx, &port.id, &chosen).await?;
     for gone in port.fixed_ips.iter().filter(|ip| !chosen.contains(ip)) {
+        port_forwardings::remove_of_port(tx, &port.id, Some(gone.ip)).await?;
         floating_ips::disassociate_address(tx, &port.id, gone.ip).await?;
     }
     // A server's guest is told its addresses.
@@ -436,6 +441,7 @@ pub async fn delete(tx: &mut Tx, id: &PortId) -> Result<()> {
     addresses::release_all(tx, id).await?;
     set_groups(tx, id, &[]).await?;
     floating_ips::disassociate_port(tx, id).await?;
+    port_forwardings::remove_of_port(tx, id, None).await?;
     release(tx, &port.project_id, "port", quota_of(&port.device_owner)).await?;
     // A router's flow realizes it; a server's has it unplugged.
     flows::wake(tx, &port.device_id);
@@ -457,6 +463,7 @@ pub async fn set_active(tx: &mut Tx, id: &PortId, active: bool) -> Result<()> {
     .fetch_optional(&mut **tx)
     .await?;
     if let Some(row) = changed {
+        trunks::follow(tx, id, active).await?;
         events::updated(tx, events::PORT, id);
         let device = row.text("device_id")?;
         if !device.is_empty() {
