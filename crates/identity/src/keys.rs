@@ -14,10 +14,17 @@ use std::{
 use model::{Error, Result, Timestamp};
 use store::{
     Conn, Tx,
-    identity::tokens::{self, KeyState, WrappedKey},
+    identity::{
+        credentials::{self, Sealed, SecretKey},
+        tokens::{self, KeyState, WrappedKey},
+    },
 };
+use zeroize::Zeroizing;
 
-use crate::{fernet::Key, payload::Payload};
+use crate::{
+    fernet::Key,
+    payload::{Payload, Receipt},
+};
 
 /// Keys that may be alive at once; a rotation beyond it is refused.
 const KEYS_MAX: usize = 32;
@@ -125,6 +132,23 @@ impl KeyRing {
         Ok(primary.seal(payload.issued_at, &payload.to_bytes()))
     }
 
+    /// A receipt with these contents.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn seal_receipt(&self, receipt: &Receipt) -> Result<String> {
+        let primary = self.0.first().ok_or_else(|| Error::internal("issuing a receipt", "there is no key"))?;
+        Ok(primary.seal(receipt.issued_at, &receipt.to_bytes()))
+    }
+
+    /// A receipt's contents; none where it is none of ours.
+    pub fn open_receipt(&self, receipt: &str) -> Option<Receipt> {
+        if receipt.len() > TOKEN_CHARS_MAX {
+            return None;
+        }
+        Receipt::from_bytes(&Key::open(&self.0, receipt)?)
+    }
+
     /// A token's contents; none where it is none of ours. Whether it is still good is not looked at.
     pub fn open(&self, token: &str) -> Option<Payload> {
         if token.len() > TOKEN_CHARS_MAX {
@@ -134,8 +158,58 @@ impl KeyRing {
     }
 }
 
+/// The keys of secrets that must be read again: the first one seals, all of them open.
+pub struct SecretRing(Vec<(String, Key)>);
+
+impl SecretRing {
+    /// Reads the database's keys.
+    ///
+    /// # Errors
+    /// Internal where the master key is another than the one that wrapped them.
+    pub async fn load(conn: &mut Conn, master: &MasterKey) -> Result<Self> {
+        let mut ring = Vec::new();
+        for key in credentials::keys(conn).await? {
+            let unwrapped = master.unwrap_key(&key.wrapped).ok_or_else(|| {
+                Error::internal("reading the keys of secrets", "the master key is not the one of this database")
+            })?;
+            ring.push((key.id, unwrapped));
+        }
+        Ok(Self(ring))
+    }
+
+    /// The secret under the newest key.
+    ///
+    /// # Errors
+    /// Internal where there is no key, which [`ensure`] sees to.
+    pub fn seal(&self, now: Timestamp, secret: &str) -> Result<Sealed> {
+        let (id, key) = self.0.first().ok_or_else(|| Error::internal("sealing a secret", "there is no key"))?;
+        Ok(Sealed { key_id: id.clone(), text: key.seal(now, secret.as_bytes()) })
+    }
+
+    /// The secret, where its key is known.
+    pub fn open(&self, sealed: &Sealed) -> Option<Zeroizing<String>> {
+        let (_, key) = self.0.iter().find(|(id, _)| *id == sealed.key_id)?;
+        let bytes = Key::open([key], &sealed.text)?;
+        String::from_utf8(bytes).ok().map(Zeroizing::new)
+    }
+}
+
+/// Makes a new key that seals from now on. Returns it, and since when the one before did.
+pub(crate) async fn add_secret_key(tx: &mut Tx, master: &MasterKey) -> Result<(String, Option<Timestamp>)> {
+    let (now, before) = (tx.now(), credentials::keys(tx).await?.first().map(|key| key.created_at));
+    // Later than the one before, whatever the clock says.
+    let created_at = before.map_or(now, |before| now.max(before + Duration::from_micros(1)));
+    let id = model::id::ordered_uuid().to_string();
+    let key = SecretKey { id: id.clone(), wrapped: master.wrap(&Key::random(), now), created_at };
+    credentials::insert_key(tx, &key).await?;
+    Ok((id, before))
+}
+
 /// Makes the first keys where there are none.
 pub(crate) async fn ensure(tx: &mut Tx, master: &MasterKey) -> Result<bool> {
+    if credentials::keys(tx).await?.is_empty() {
+        add_secret_key(tx, master).await?;
+    }
     if !tokens::keys(tx).await?.is_empty() {
         return Ok(false);
     }

@@ -10,21 +10,27 @@
 //! | [`domain`], [`project`], [`user`], [`group`], [`role`], [`assignment`], [`region`], [`service`], [`endpoint`] | the resources |
 //! | [`endpoint_group`], [`project_endpoint`], [`policies`], [`registered_limit`], [`limit`], [`domain_config`] | smaller ones |
 //! | [`federation`], [`oidc`] | letting in whom an identity provider vouches for |
+//! | [`credential`], [`ec2`], [`application_credential`], [`access_rule`], [`trust`], [`oauth1`] | other ways in, and what they may do |
+//! | [`revoke`] | what voided tokens, as clients see it |
 //! | [`token`] | logging in, validating, revoking |
 //! | [`state`] | the cache of validated tokens, and why a revocation is immediate |
 //! | [`security`] | what passwords must be and when logins are refused |
-//! | [`fernet`], [`payload`], [`keys`], [`password`] | the cryptography, thin |
+//! | [`fernet`], [`payload`], [`keys`], [`password`], [`totp`] | the cryptography, thin |
 //! | [`bootstrap`], [`doctor`] | what `nacre up` makes sure of, what `nacre doctor` looks for |
 //! | [`wire`] | what all resources' shapes share |
 //!
 //! Invariants: every write ends with [`State::commit`], so that no cached token outlives it; a failed login says nothing
 //! about why, in words or in time; passwords and tokens are in no log.
 
+pub mod access_rule;
+pub mod application_credential;
 pub mod assignment;
 pub mod bootstrap;
+pub mod credential;
 pub mod doctor;
 pub mod domain;
 pub mod domain_config;
+pub mod ec2;
 pub mod endpoint;
 pub mod endpoint_group;
 pub mod federation;
@@ -32,6 +38,7 @@ pub mod fernet;
 pub mod group;
 pub mod keys;
 pub mod limit;
+pub mod oauth1;
 pub mod oidc;
 pub mod password;
 pub mod payload;
@@ -41,12 +48,15 @@ pub mod project;
 pub mod project_endpoint;
 pub mod region;
 pub mod registered_limit;
+pub mod revoke;
 pub mod role;
 pub mod routes;
 pub mod security;
 pub mod service;
 pub mod state;
 pub mod token;
+pub mod totp;
+pub mod trust;
 pub mod user;
 pub mod versions;
 pub mod wire;

@@ -64,6 +64,11 @@ impl Methods {
         Self::NAMED.iter().map(|(_, name)| *name).collect()
     }
 
+    /// Whether a signature with an EC2 credential is among them.
+    pub fn is_ec2(self) -> bool {
+        self.0 & Self::EC2.0 != 0
+    }
+
     /// Whether one of them stands for a credential that may do less than its user: tokens from such a one are not
     /// exchanged for others.
     pub fn are_delegated(self) -> bool {
@@ -188,11 +193,49 @@ impl Payload {
     }
 }
 
+/// That some methods of a login held, so that the others can follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// Who.
+    pub user_id: UserId,
+    /// The user's generation when it was made.
+    pub user_generation: i64,
+    /// What held.
+    pub methods: Methods,
+    /// When it was made.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+impl Receipt {
+    /// As msgpack. Begins with a number that no token begins with.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let user = Compact(self.user_id.as_str().to_owned());
+        let packed = (RECEIPT, user, self.user_generation, self.methods, self.issued_at.0, self.expires_at.0);
+        rmp_serde::to_vec(&packed).unwrap_or_default()
+    }
+
+    /// From msgpack; none where it isn't ours.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (version, user, user_generation, methods, issued_at, expires_at): (u8, Compact, i64, Methods, i64, i64) =
+            rmp_serde::from_slice(bytes).ok()?;
+        (version == RECEIPT).then(|| Self {
+            user_id: UserId::new(user.0),
+            user_generation,
+            methods,
+            issued_at: Timestamp(issued_at),
+            expires_at: Timestamp(expires_at),
+        })
+    }
+}
+
 // Keystone's numbers for the same scopes.
 const UNSCOPED: u8 = 0;
 const DOMAIN: u8 = 1;
 const PROJECT: u8 = 2;
 const SYSTEM: u8 = 8;
+const RECEIPT: u8 = 100;
 const TRUST: u8 = 3;
 const ACCESS_TOKEN: u8 = 7;
 const APPLICATION_CREDENTIAL: u8 = 9;
@@ -335,6 +378,15 @@ mod tests {
             assert!(token.len() <= 255, "{} characters", token.len());
             assert_eq!(payload.audit_ids().len(), if payload.origin.is_none() { 2 } else { 1 });
         }
+        let receipt = Receipt {
+            user_id: UserId::random_hex(),
+            user_generation: 1,
+            methods: Methods::TOTP,
+            issued_at: Timestamp(1),
+            expires_at: Timestamp(2),
+        };
+        assert_eq!(Receipt::from_bytes(&receipt.to_bytes()).as_ref(), Some(&receipt));
+        assert_eq!(Payload::from_bytes(&receipt.to_bytes()), None, "a receipt is no token");
         assert_eq!(Payload::from_bytes(b"\x93\x01\x02\x03"), None);
         assert_eq!(Payload::from_bytes(b""), None);
     }

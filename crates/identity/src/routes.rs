@@ -6,16 +6,20 @@ use web::{
 };
 
 use crate::{
+    access_rule, application_credential,
     assignment::{api as grant, list},
-    domain, domain_config, endpoint, endpoint_group,
+    credential, domain, domain_config,
+    ec2::api as ec2,
+    endpoint, endpoint_group,
     federation::{auth, mapping, protocol, provider, service_provider},
     group, limit,
+    oauth1::api as oauth1,
     oidc::api as oidc,
     policies,
     project::{self, tags, tree},
-    project_endpoint, region, registered_limit, role, service,
+    project_endpoint, region, registered_limit, revoke, role, service,
     token::api as token,
-    user, versions,
+    trust, user, versions,
 };
 
 /// The table.
@@ -234,6 +238,51 @@ pub const ROUTES: &[Route] = &[
     Route::post("/v3/auth/OS-FEDERATION/websso/{protocol_id}", Public, handler!(auth::websso)),
     Route::post("/v3/auth/OS-FEDERATION/identity_providers/{idp_id}/protocols/{protocol_id}/websso", Public, handler!(auth::websso_of_provider)),
     Route::get("/v3/auth/OS-FEDERATION/callback", Public, handler!(auth::callback)),
+
+    Route::get("/v3/credentials", Rule("identity:list_credentials"), handler!(credential::list)),
+    Route::post("/v3/credentials", Rule("identity:create_credential"), handler!(credential::create)),
+    Route::get("/v3/credentials/{credential_id}", Rule("identity:get_credential"), handler!(credential::get)),
+    Route::patch("/v3/credentials/{credential_id}", Rule("identity:update_credential"), handler!(credential::update)),
+    Route::delete("/v3/credentials/{credential_id}", Rule("identity:delete_credential"), handler!(credential::delete)),
+
+    Route::get("/v3/users/{user_id}/credentials/OS-EC2", Rule("identity:ec2_list_credentials"), handler!(ec2::list)),
+    Route::post("/v3/users/{user_id}/credentials/OS-EC2", Rule("identity:ec2_create_credential"), handler!(ec2::create)),
+    Route::get("/v3/users/{user_id}/credentials/OS-EC2/{credential_id}", Rule("identity:ec2_get_credential"), handler!(ec2::get)),
+    Route::delete("/v3/users/{user_id}/credentials/OS-EC2/{credential_id}", Rule("identity:ec2_delete_credential"), handler!(ec2::delete)),
+    Route::post("/v3/ec2tokens", Rule("identity:ec2tokens_validate"), handler!(ec2::ec2_token)),
+    Route::post("/v3/s3tokens", Rule("identity:s3tokens_validate"), handler!(ec2::s3_token)),
+
+    Route::get("/v3/users/{user_id}/application_credentials", Rule("identity:list_application_credentials"), handler!(application_credential::list)),
+    Route::post("/v3/users/{user_id}/application_credentials", Rule("identity:create_application_credential"), handler!(application_credential::create)),
+    Route::get("/v3/users/{user_id}/application_credentials/{application_credential_id}", Rule("identity:get_application_credential"), handler!(application_credential::get)),
+    Route::delete("/v3/users/{user_id}/application_credentials/{application_credential_id}", Rule("identity:delete_application_credential"), handler!(application_credential::delete)),
+    Route::get("/v3/users/{user_id}/access_rules", Rule("identity:list_access_rules"), handler!(access_rule::list)),
+    Route::get("/v3/users/{user_id}/access_rules/{access_rule_id}", Rule("identity:get_access_rule"), handler!(access_rule::get)),
+    Route::delete("/v3/users/{user_id}/access_rules/{access_rule_id}", Rule("identity:delete_access_rule"), handler!(access_rule::delete)),
+
+    Route::get("/v3/OS-TRUST/trusts", Rule("identity:list_trusts"), handler!(trust::list)),
+    Route::post("/v3/OS-TRUST/trusts", Rule("identity:create_trust"), handler!(trust::create)),
+    Route::get("/v3/OS-TRUST/trusts/{trust_id}", Rule("identity:get_trust"), handler!(trust::get)),
+    Route::delete("/v3/OS-TRUST/trusts/{trust_id}", Rule("identity:delete_trust"), handler!(trust::delete)),
+    Route::get("/v3/OS-TRUST/trusts/{trust_id}/roles", Rule("identity:list_roles_for_trust"), handler!(trust::list_roles)),
+    Route::get("/v3/OS-TRUST/trusts/{trust_id}/roles/{role_id}", Rule("identity:get_role_for_trust"), handler!(trust::get_role)),
+
+    Route::get("/v3/OS-OAUTH1/consumers", Rule("identity:list_consumers"), handler!(oauth1::list_consumers)),
+    Route::post("/v3/OS-OAUTH1/consumers", Rule("identity:create_consumer"), handler!(oauth1::create_consumer)),
+    Route::get("/v3/OS-OAUTH1/consumers/{consumer_id}", Rule("identity:get_consumer"), handler!(oauth1::get_consumer)),
+    Route::patch("/v3/OS-OAUTH1/consumers/{consumer_id}", Rule("identity:update_consumer"), handler!(oauth1::update_consumer)),
+    Route::delete("/v3/OS-OAUTH1/consumers/{consumer_id}", Rule("identity:delete_consumer"), handler!(oauth1::delete_consumer)),
+    // Signed by a consumer instead of carrying a token.
+    Route::post("/v3/OS-OAUTH1/request_token", Public, handler!(oauth1::request_token)),
+    Route::post("/v3/OS-OAUTH1/access_token", Public, handler!(oauth1::access_token)),
+    Route::put("/v3/OS-OAUTH1/authorize/{request_token_id}", Rule("identity:authorize_request_token"), handler!(oauth1::authorize)),
+    Route::get("/v3/users/{user_id}/OS-OAUTH1/access_tokens", Rule("identity:list_access_tokens"), handler!(oauth1::list_tokens)),
+    Route::get("/v3/users/{user_id}/OS-OAUTH1/access_tokens/{access_token_id}", Rule("identity:get_access_token"), handler!(oauth1::get_token)),
+    Route::delete("/v3/users/{user_id}/OS-OAUTH1/access_tokens/{access_token_id}", Rule("identity:delete_access_token"), handler!(oauth1::delete_token)),
+    Route::get("/v3/users/{user_id}/OS-OAUTH1/access_tokens/{access_token_id}/roles", Rule("identity:list_access_token_roles"), handler!(oauth1::list_token_roles)),
+    Route::get("/v3/users/{user_id}/OS-OAUTH1/access_tokens/{access_token_id}/roles/{role_id}", Rule("identity:get_access_token_role"), handler!(oauth1::get_token_role)),
+
+    Route::get("/v3/OS-REVOKE/events", Rule("identity:list_revoke_events"), handler!(revoke::list)),
 ];
 
 /// What Keystone has no API for, below `/nacre/v1/identity`.

@@ -20,23 +20,28 @@ use model::{Error, Result, Timestamp};
 use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use store::{
-    Db, Tx,
-    identity::{federated_users, tokens},
+    Conn, Db, Tx,
+    identity::{
+        credentials::{self, Holder, Sealed},
+        federated_users, tokens,
+    },
 };
 use web::{Authenticator, Caller, Outbound};
 use zeroize::Zeroizing;
 
 use crate::{
-    keys::{self, KeyRing, MasterKey},
+    keys::{self, KeyRing, MasterKey, SecretRing},
     oidc::Oidc,
     password::Passwords,
-    payload::{Methods, Payload},
+    payload::{Methods, Payload, Receipt},
     security::Compliance,
     token::{catalog::Catalog, validated::Validated},
 };
 
 /// How long a token is good for. Fixed, so that a key's last token has an end.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(4 * 3600);
+/// Secrets that one transaction seals anew.
+const RESEALED_AT_ONCE: u32 = 200;
 /// When another look at the database's revision is due: one request takes it, the others go on meanwhile...
 const LOOK_AFTER: Duration = Duration::from_millis(500);
 /// ...and when all must wait for it.
@@ -53,6 +58,7 @@ pub struct State {
     db: Db,
     master: MasterKey,
     keys: ArcSwap<KeyRing>,
+    secrets: ArcSwap<SecretRing>,
     /// Hashes passwords.
     pub passwords: Passwords,
     /// What passwords must be and when logins are refused.
@@ -120,6 +126,7 @@ impl State {
         let revision = tokens::next_revision(&mut tx).await?;
         keys::ensure(&mut tx, &master).await?;
         let ring = KeyRing::load(&mut tx, &master).await?;
+        let secrets = SecretRing::load(&mut tx, &master).await?;
         let now = tx.now();
         tx.commit().await?;
         let cache = Cache::builder()
@@ -131,6 +138,7 @@ impl State {
             db,
             master,
             keys: ArcSwap::from_pointee(ring),
+            secrets: ArcSwap::from_pointee(secrets),
             passwords: Passwords::default(),
             compliance,
             cache,
@@ -210,17 +218,87 @@ impl State {
         Ok(())
     }
 
-    /// Lets the next key sign tokens; those of the old one stay good.
+    /// Encrypts a secret for a table.
+    ///
+    /// # Errors
+    /// Internal where there is no key.
+    pub fn seal_secret(&self, secret: &str) -> Result<Sealed> {
+        self.secrets.load().seal(self.db.clock().now(), secret)
+    }
+
+    /// A secret from a table.
+    ///
+    /// # Errors
+    /// Internal where it can't be decrypted.
+    pub async fn reveal(&self, conn: &mut Conn, sealed: &Sealed) -> Result<Zeroizing<String>> {
+        if let Some(secret) = self.secrets.load().open(sealed) {
+            return Ok(secret);
+        }
+        // Sealed by another server under a key that is newer than what is known here.
+        let ring = SecretRing::load(conn, &self.master).await?;
+        let secret = ring.open(sealed);
+        self.secrets.store(Arc::new(ring));
+        secret.ok_or_else(|| Error::internal("reading a secret", "it was sealed under none of the keys"))
+    }
+
+    /// Lets the next key sign tokens; those of the old one stay good. Secrets in the database are sealed anew.
     ///
     /// # Errors
     /// Conflict when too many keys have tokens alive.
     pub async fn rotate_keys(&self) -> Result<()> {
+        self.rotate_token_keys().await?;
+        self.rotate_secret_keys().await
+    }
+
+    async fn rotate_secret_keys(&self) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let (newest, before) = keys::add_secret_key(&mut tx, &self.master).await?;
+        let ring = SecretRing::load(&mut tx, &self.master).await?;
+        self.commit(tx).await?;
+        self.secrets.store(Arc::new(ring));
+        for holder in Holder::ALL {
+            loop {
+                let mut tx = self.begin().await?;
+                let some = credentials::sealed_otherwise(&mut tx, holder, &newest, RESEALED_AT_ONCE).await?;
+                for (id, sealed) in &some {
+                    let secret = self.reveal(&mut tx, sealed).await?;
+                    credentials::reseal(&mut tx, holder, id, &self.seal_secret(&secret)?).await?;
+                }
+                self.commit(tx).await?;
+                if some.is_empty() {
+                    break;
+                }
+            }
+        }
+        // The key of before stays for servers that haven't heard of the new one yet.
+        let mut tx = self.begin().await?;
+        if let Some(before) = before {
+            credentials::delete_idle_keys(&mut tx, before).await?;
+        }
+        self.commit(tx).await
+    }
+
+    async fn rotate_token_keys(&self) -> Result<()> {
         let mut tx = self.begin().await?;
         keys::rotate(&mut tx, &self.master, TOKEN_LIFETIME).await?;
         let ring = KeyRing::load(&mut tx, &self.master).await?;
         self.commit(tx).await?;
         self.keys.store(Arc::new(ring));
         Ok(())
+    }
+
+    /// Signs a receipt.
+    ///
+    /// # Errors
+    /// Internal where there is no key.
+    pub fn issue_receipt(&self, receipt: &Receipt) -> Result<String> {
+        self.keys.load().seal_receipt(receipt)
+    }
+
+    /// What a receipt says; none where it isn't good (any more).
+    pub fn open_receipt(&self, receipt: &str) -> Option<Receipt> {
+        let now = self.db.clock().now();
+        self.keys.load().open_receipt(receipt).filter(|receipt| now < receipt.expires_at)
     }
 
     /// Signs a new token and remembers what it means.
@@ -273,7 +351,7 @@ impl State {
             self.commit(tx).await?;
         }
         let catalog = self.catalog(epoch, &mut conn).await?;
-        Ok(Arc::new(Validated::resolve(&mut conn, payload, &catalog.1, &self.compliance).await?))
+        Ok(Arc::new(Validated::resolve(&mut conn, payload, &catalog.1, &self.compliance, self.db.clock().now()).await?))
     }
 
     fn remember(&self, token: &str, epoch: u64, validated: &Arc<Validated>) {
@@ -323,6 +401,7 @@ impl State {
         let revision = tokens::revision(&mut conn).await?;
         if revision > self.revision.load(Ordering::SeqCst) {
             self.keys.store(Arc::new(KeyRing::load(&mut conn, &self.master).await?));
+            self.secrets.store(Arc::new(SecretRing::load(&mut conn, &self.master).await?));
             self.revision.fetch_max(revision, Ordering::SeqCst);
             self.epoch.fetch_add(1, Ordering::SeqCst);
         }

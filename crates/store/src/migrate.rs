@@ -27,6 +27,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0005_compute",
     "0010_identity_resources",
     "0020_user_security",
+    "0021_delegation",
     "0030_federation",
     "0040_journal",
     "0070_image_deliveries",

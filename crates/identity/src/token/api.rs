@@ -4,20 +4,42 @@ use model::{Error, Result};
 use serde_json::json;
 use store::identity::{
     assignments::{self, Target as On},
-    domains, projects, tokens,
+    domains, projects, revocations, tokens, trusts,
+    users::User,
 };
 use web::{Cx, Reply, StatusCode, Target};
 
-use super::{logic, login, wire::AuthRequest};
-use crate::{State, domain, payload::Payload, project, wire};
+use super::{
+    logic,
+    login::{self, Outcome},
+    wire::AuthRequest,
+};
+use crate::{
+    State, domain,
+    payload::{Origin, Payload, Receipt},
+    project,
+    state::unauthenticated,
+    wire,
+};
 
 /// `POST /v3/auth/tokens`.
 pub async fn issue(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
     let request: AuthRequest = cx.json_in("auth")?;
     let (proofs, wanted) = logic::plan(request)?;
-    let payload = login::log_in(state, proofs, wanted).await?;
+    let payload = match login::log_in(cx, state, proofs, wanted).await? {
+        Outcome::Token(payload) => payload,
+        Outcome::Receipt(receipt, user, rules) => return give_receipt(cx, state, &receipt, &user, &rules).await,
+    };
     let (token, validated) = state.issue(payload).await?;
+    // Once it is sure that there will be a token.
+    if let Some(Origin::Trust(id, _)) = &validated.payload.origin {
+        let mut tx = state.db().begin().await?;
+        if !trusts::consume(&mut tx, id).await? {
+            return Err(Error::forbidden("TrustUseLimitReached", format!("No remaining uses for trust: {id}.")));
+        }
+        tx.commit().await?;
+    }
     tracing::info!(
         request_id = cx.request_id,
         user = %validated.payload.user_id,
@@ -28,6 +50,21 @@ pub async fn issue(cx: &Cx) -> Result<Reply> {
     Ok(Reply::bytes(StatusCode::CREATED, "application/json", document)
         .with("x-subject-token", token)
         .with("vary", "X-Auth-Token"))
+}
+
+/// What held so far, for a login that needs more.
+async fn give_receipt(cx: &Cx, state: &State, receipt: &Receipt, user: &User, rules: &[Vec<String>]) -> Result<Reply> {
+    let domain = domains::get(&mut *cx.db().read().await?, &user.domain_id).await?.ok_or_else(unauthenticated)?;
+    let document = json!({
+        "receipt": {
+            "methods": receipt.methods.names(),
+            "user": { "id": user.id, "name": user.name, "domain": { "id": domain.id, "name": domain.name } },
+            "expires_at": receipt.expires_at.to_micros_z(), "issued_at": receipt.issued_at.to_micros_z(),
+        },
+        "required_auth_methods": rules,
+    });
+    let text = state.issue_receipt(receipt)?;
+    Ok(Reply::json(StatusCode::UNAUTHORIZED, &document)?.with("openstack-auth-receipt", text))
 }
 
 /// `GET` and `HEAD /v3/auth/tokens`.
@@ -48,7 +85,9 @@ pub async fn revoke(cx: &Cx) -> Result<Reply> {
     cx.authorize(&target(&validated.payload))?;
     let mut tx = state.begin().await?;
     let payload = &validated.payload;
-    tokens::revoke(&mut tx, &payload.audit_id.to_string(), payload.expires_at).await?;
+    let audit_id = payload.audit_id.to_string();
+    tokens::revoke(&mut tx, &audit_id, payload.expires_at).await?;
+    revocations::record(&mut tx, &[("audit_id", &audit_id)]).await?;
     state.commit(tx).await?;
     Ok(Reply::no_content())
 }

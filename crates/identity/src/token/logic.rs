@@ -2,7 +2,10 @@
 
 use model::{Error, Result};
 
-use super::wire::{AuthRequest, Identity, ProjectReference, Reference, ScopeRequest, UserRequest};
+use super::wire::{
+    ApplicationCredentialMethod, AuthRequest, Identity, ProjectReference, Reference, ScopeRequest, TotpUser,
+    UserRequest,
+};
 use crate::{password::Password, state::unauthenticated};
 
 /// One way to prove who one is.
@@ -17,6 +20,36 @@ pub enum Proof {
     },
     /// A token.
     Token(String),
+    /// A passcode that changes with time.
+    Totp {
+        /// The user.
+        user: Lookup,
+        /// The passcode.
+        passcode: String,
+    },
+    /// An application credential.
+    ApplicationCredential {
+        /// Which one.
+        credential: CredentialLookup,
+        /// Its secret.
+        secret: Password,
+    },
+    /// The request's own signature, with an access token.
+    Oauth1,
+}
+
+/// An application credential by id, or by its name and user.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CredentialLookup {
+    /// By id.
+    Id(String),
+    /// By name.
+    Name {
+        /// The name.
+        name: String,
+        /// The user.
+        user: Lookup,
+    },
 }
 
 /// Something by id, or by its name in a domain.
@@ -55,6 +88,8 @@ pub enum Wanted {
     Domain(DomainLookup),
     /// The installation as a whole.
     System,
+    /// What a trust hands on, by its id.
+    Trust(String),
 }
 
 /// The request as a plan.
@@ -68,6 +103,7 @@ pub fn plan(request: AuthRequest) -> Result<(Vec<Proof>, Wanted)> {
 
 fn proofs(identity: Identity) -> Result<Vec<Proof>> {
     let (mut password, mut token) = (identity.password, identity.token);
+    let (mut totp, mut application_credential) = (identity.totp, identity.application_credential);
     let mut proofs = Vec::new();
     for (at, method) in identity.methods.iter().enumerate() {
         if identity.methods[..at].contains(method) {
@@ -81,6 +117,17 @@ fn proofs(identity: Identity) -> Result<Vec<Proof>> {
                 proofs.push(Proof::Password { user: lookup(id, name, domain, "user")?, password });
             }
             "token" => proofs.push(Proof::Token(token.take().ok_or_else(|| expecting("token", "identity"))?.id)),
+            "totp" => {
+                let TotpUser { id, name, domain, passcode } =
+                    totp.take().ok_or_else(|| expecting("totp", "identity"))?.user;
+                proofs.push(Proof::Totp { user: lookup(id, name, domain, "user")?, passcode: passcode.0 });
+            }
+            "application_credential" => {
+                let given =
+                    application_credential.take().ok_or_else(|| expecting("application_credential", "identity"))?;
+                proofs.push(by_application_credential(given)?);
+            }
+            "oauth1" => proofs.push(Proof::Oauth1),
             _ => {
                 let message = "Attempted to authenticate with an unsupported method.";
                 return Err(Error::unauthenticated("AuthMethodNotSupported", message));
@@ -90,12 +137,26 @@ fn proofs(identity: Identity) -> Result<Vec<Proof>> {
     if proofs.is_empty() { Err(unauthenticated()) } else { Ok(proofs) }
 }
 
+fn by_application_credential(given: ApplicationCredentialMethod) -> Result<Proof> {
+    const WHAT: &str = "application_credential";
+    let secret = given.secret.ok_or_else(|| expecting("secret", WHAT))?;
+    let credential = match (given.id, given.name) {
+        (Some(id), _) => CredentialLookup::Id(id),
+        (None, Some(name)) => {
+            let user = given.user.ok_or_else(|| expecting("user", WHAT))?;
+            CredentialLookup::Name { name, user: lookup(user.id, user.name, user.domain, "user")? }
+        }
+        (None, None) => return Err(expecting("name or ID", WHAT)),
+    };
+    Ok(Proof::ApplicationCredential { credential, secret })
+}
+
 fn wanted(scope: Option<ScopeRequest>) -> Result<Wanted> {
     let object = match scope {
         None => return Ok(Wanted::Default),
         Some(ScopeRequest::Word(word)) if word == "unscoped" => return Ok(Wanted::Unscoped),
         Some(ScopeRequest::Word(_)) => return Err(one_scope()),
-        Some(ScopeRequest::Object(object)) => object,
+        Some(ScopeRequest::Object(object)) => *object,
     };
     match (object.project, object.domain, object.system, object.unscoped, object.trust) {
         (Some(ProjectReference { id, name, domain }), None, None, None, None) => {
@@ -104,8 +165,8 @@ fn wanted(scope: Option<ScopeRequest>) -> Result<Wanted> {
         (None, Some(domain), None, None, None) => domain_lookup(domain, "scope").map(Wanted::Domain),
         (None, None, Some(system), None, None) if system.all != Some(false) => Ok(Wanted::System),
         (None, None, None, Some(_), None) => Ok(Wanted::Unscoped),
-        (None, None, None, None, Some(_)) => {
-            Err(Error::unsupported("NotImplemented", "Trusts are not available in this cloud."))
+        (None, None, None, None, Some(trust)) => {
+            trust.id.map(Wanted::Trust).ok_or_else(|| expecting("trust_id", "trust"))
         }
         _ => Err(one_scope()),
     }
@@ -141,7 +202,7 @@ fn expecting(attribute: &str, target: &str) -> Error {
 }
 
 fn one_scope() -> Error {
-    expecting("system, project, domain or unscoped", "scope")
+    expecting("system, project, domain, OS-TRUST:trust or unscoped", "scope")
 }
 
 #[cfg(test)]
@@ -173,6 +234,8 @@ mod tests {
             (json!({"project": {"name": "p"}}), None),
             (json!({"project": {}}), None),
             (json!({"domain": {"name": "d"}}), Some(Wanted::Domain(DomainLookup::Name("d".into())))),
+            (json!({"OS-TRUST:trust": {"id": "t"}}), Some(Wanted::Trust("t".into()))),
+            (json!({"OS-TRUST:trust": {}}), None),
             (json!({"domain": {"id": "d"}, "project": {"id": "p"}}), None),
         ];
         for (scope, expected) in cases {
@@ -193,6 +256,24 @@ mod tests {
                 Err(ErrorKind::BadRequest),
             ),
             (json!({"methods": ["password"], "password": {"user": {"id": "u", "password": "s"}}}), Ok(1)),
+            (json!({"methods": ["totp"], "totp": {"user": {"id": "u"}}}), Err(ErrorKind::BadRequest)),
+            (json!({"methods": ["totp"], "totp": {"user": {"id": "u", "passcode": "123456"}}}), Ok(1)),
+            (json!({"methods": ["oauth1"], "oauth1": {}}), Ok(1)),
+            (json!({"methods": ["external"], "external": {}}), Err(ErrorKind::Unauthenticated)),
+            (
+                json!({"methods": ["application_credential"], "application_credential": {"id": "a"}}),
+                Err(ErrorKind::BadRequest),
+            ),
+            (
+                json!({"methods": ["application_credential"],
+                    "application_credential": {"name": "a", "secret": "s"}}),
+                Err(ErrorKind::BadRequest),
+            ),
+            (
+                json!({"methods": ["application_credential"],
+                    "application_credential": {"name": "a", "secret": "s", "user": {"id": "u"}}}),
+                Ok(1),
+            ),
             (json!({"methods": ["token"]}), Err(ErrorKind::BadRequest)),
             (json!({"methods": ["token", "token"], "token": {"id": "t"}}), Ok(1)),
             (
@@ -202,7 +283,8 @@ mod tests {
             ),
         ];
         for (identity, expected) in cases {
-            let found = proofs(serde_json::from_value(identity.clone()).unwrap());
+            let found = serde_json::from_value(identity.clone());
+            let found = found.map_err(|e| Error::bad_request("BadRequest", e.to_string())).and_then(proofs);
             assert_eq!(found.map(|p| p.len()).map_err(|e| e.kind), expected, "{identity}");
         }
     }

@@ -1,12 +1,12 @@
 //! From a payload to what the token means now: read from the database, then cached.
 
 use bytes::Bytes;
-use model::{Error, Result, Timestamp};
+use model::{Error, Result, Timestamp, id::RoleId};
 use serde_json::{Value, json};
 use store::{
     Conn,
     identity::{
-        assignments::{self, Target},
+        assignments::Target,
         domains::{self, Domain},
         endpoint_filters::Given,
         federated_users, groups,
@@ -16,10 +16,11 @@ use store::{
         users::{self, User},
     },
 };
-use web::{Caller, Delegation, Scope};
+use web::{Caller, Scope};
 
 use super::{
     catalog::Catalog,
+    delegated::Delegated,
     wire::{AllOfIt, InDomain, Named, TokenDocument, UserInToken},
 };
 use crate::{
@@ -34,6 +35,8 @@ pub struct Validated {
     pub payload: Payload,
     /// Whom it makes of a request.
     pub caller: Caller,
+    /// The roles that it has.
+    pub role_ids: Vec<RoleId>,
     /// `{"token": {...` up to where the catalog would follow.
     head: Bytes,
     /// The catalog of its scope, as JSON; shared by many tokens.
@@ -58,19 +61,21 @@ impl Validated {
         payload: Payload,
         catalog_of: &Catalog,
         compliance: &Compliance,
+        now: Timestamp,
     ) -> Result<Self> {
         if tokens::is_revoked(conn, &payload.audit_id.to_string()).await? {
             return Err(unauthenticated());
         }
         let user = users::get(conn, &payload.user_id).await?.ok_or_else(unauthenticated)?;
-        if !user.enabled || user.generation != payload.user_generation {
+        if !compliance.is_enabled(&user, now) || user.generation != payload.user_generation {
             return Err(unauthenticated());
         }
         let user_domain = enabled_domain(conn, &user.domain_id).await?;
         let (found, target) = find_scope(conn, &payload).await?;
+        let mut origin = Delegated::read(conn, &payload, compliance, now).await?;
         let roles = match &target {
             None => Vec::new(),
-            Some(target) => assignments::effective_roles(conn, &user.id, target).await?,
+            Some(target) => origin.roles_in(conn, &user.id, target).await?,
         };
         // A scope is what one has a role in.
         if target.is_some() && roles.is_empty() {
@@ -90,10 +95,16 @@ impl Validated {
             false => None,
         };
         let services = catalog_of.service_providers().filter(|_| target.is_some());
-        let facts = Facts { password_expires_at: expiry.as_deref(), federation, service_providers: services };
+        let facts = Facts {
+            password_expires_at: expiry.as_deref(),
+            federation,
+            service_providers: services,
+            origin: origin.shown.take(),
+        };
         let head = head(&payload, facts, &user, &user_domain, &found, &roles)?;
-        let caller = caller(&payload, &user, found, roles);
-        Ok(Self { payload, caller, head, catalog })
+        let role_ids = roles.iter().map(|role| role.id.clone()).collect();
+        let caller = caller(&payload, &user, found, roles, origin);
+        Ok(Self { payload, caller, role_ids, head, catalog })
     }
 
     /// The document that clients get.
@@ -140,7 +151,7 @@ async fn find_scope(conn: &mut Conn, payload: &Payload) -> Result<(Found, Option
     })
 }
 
-fn caller(payload: &Payload, user: &User, found: Found, roles: Vec<Role>) -> Caller {
+fn caller(payload: &Payload, user: &User, found: Found, roles: Vec<Role>, origin: Delegated) -> Caller {
     let scope = match found {
         Found::Unscoped => Scope::Unscoped,
         Found::System => Scope::System,
@@ -155,8 +166,8 @@ fn caller(payload: &Payload, user: &User, found: Found, roles: Vec<Role>) -> Cal
         user_domain_id: user.domain_id.as_str().to_owned(),
         scope,
         roles: roles.into_iter().map(|role| role.name).collect(),
-        delegation: Delegation::None,
-        access_rules: None,
+        delegation: origin.delegation,
+        access_rules: origin.access_rules,
         expires_at: payload.expires_at,
         audit_id: payload.audit_id.to_string(),
     }
@@ -171,6 +182,8 @@ struct Facts<'a> {
     password_expires_at: Option<&'a str>,
     federation: Option<Value>,
     service_providers: Option<&'a Value>,
+    /// What made it, if not a login.
+    origin: Option<(&'static str, Value)>,
 }
 
 /// By whose word the user is in, and in which groups.
@@ -219,6 +232,7 @@ fn head(
         system,
         roles: roles.iter().map(|role| Named { id: role.id.as_str(), name: &role.name }).collect(),
         service_providers: facts.service_providers,
+        origin: facts.origin.into_iter().collect(),
     };
     let mut text = b"{\"token\":".to_vec();
     serde_json::to_writer(&mut text, &document).map_err(|e| Error::internal("writing a token", e))?;

@@ -22,6 +22,53 @@ pub struct Identity {
     pub password: Option<PasswordMethod>,
     /// Data of `token`.
     pub token: Option<TokenMethod>,
+    /// Data of `totp`.
+    pub totp: Option<TotpMethod>,
+    /// Data of `application_credential`.
+    pub application_credential: Option<ApplicationCredentialMethod>,
+}
+
+/// Data of `totp`.
+#[derive(Debug, Deserialize)]
+pub struct TotpMethod {
+    /// The user with the passcode.
+    pub user: TotpUser,
+}
+
+/// The user with the passcode.
+#[derive(Debug, Deserialize)]
+pub struct TotpUser {
+    /// Either this...
+    pub id: Option<String>,
+    /// ...or this...
+    pub name: Option<String>,
+    /// ...with this.
+    pub domain: Option<Reference>,
+    /// The passcode.
+    pub passcode: Secret,
+}
+
+/// Text that is not shown.
+#[derive(Deserialize)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Data of `application_credential`.
+#[derive(Debug, Deserialize)]
+pub struct ApplicationCredentialMethod {
+    /// Either this...
+    pub id: Option<String>,
+    /// ...or this...
+    pub name: Option<String>,
+    /// ...with this.
+    pub user: Option<UserRequest>,
+    /// Its secret.
+    pub secret: Option<Password>,
 }
 
 /// Data of `password`.
@@ -84,7 +131,7 @@ pub enum ScopeRequest {
     /// `"unscoped"`.
     Word(String),
     /// `{"project": {...}}` and so on.
-    Object(ScopeObject),
+    Object(Box<ScopeObject>),
 }
 
 /// Exactly one of these.
@@ -98,9 +145,9 @@ pub struct ScopeObject {
     pub system: Option<SystemScope>,
     /// The older spelling of `"unscoped"`.
     pub unscoped: Option<serde_json::Value>,
-    /// Not here yet.
+    /// What a trust hands on.
     #[serde(rename = "OS-TRUST:trust")]
-    pub trust: Option<serde_json::Value>,
+    pub trust: Option<Reference>,
 }
 
 /// `{"all": true}`.
@@ -141,6 +188,9 @@ pub struct TokenDocument<'a> {
     /// Other clouds that trust this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_providers: Option<&'a serde_json::Value>,
+    /// What made it, if not a login: under its own name.
+    #[serde(flatten)]
+    pub origin: std::collections::BTreeMap<&'static str, serde_json::Value>,
 }
 
 /// Something with a name.

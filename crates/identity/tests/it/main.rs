@@ -5,6 +5,8 @@
 mod assignment;
 mod bootstrap;
 mod catalog;
+mod credential;
+mod delegation;
 mod domain;
 mod domain_config;
 mod endpoint_group;

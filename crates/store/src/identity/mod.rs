@@ -18,13 +18,20 @@
 //! | [`federated_users`] | `federated_users`, `expiring_group_members` |
 //! | [`oidc`] | `oidc_clients`, `oidc_logins` |
 //! | [`directory`] | `directory_entries` |
+//! | [`credentials`] | `credentials`, `secret_keys` |
+//! | [`application_credentials`] | `application_credentials`, `access_rules`, `application_credential_rules` |
+//! | [`trusts`] | `trusts` |
+//! | [`oauth`] | `oauth_consumers`, `oauth_tokens` |
+//! | [`revocations`] | `revocation_events` |
 //! | [`tokens`] | `fernet_keys`, `token_revocations`, `identity_revision` |
 //!
 //! Invariants: every write transaction ends with [`tokens::next_revision`], which is how caches of validated tokens
 //! hear of it; a token is void once the `generation` of its user or project has moved on.
 
+pub mod application_credentials;
 pub mod assignments;
 pub mod catalog;
+pub mod credentials;
 pub mod directory;
 pub mod domain_config;
 pub mod domains;
@@ -34,11 +41,14 @@ pub mod federation;
 pub mod groups;
 pub mod limits;
 pub mod logins;
+pub mod oauth;
 pub mod oidc;
 pub mod policies;
 pub mod projects;
+pub mod revocations;
 pub mod roles;
 pub mod tokens;
+pub mod trusts;
 pub mod users;
 
 /// Attributes of the client's own, which Keystone keeps beside those it knows.
