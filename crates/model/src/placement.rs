@@ -20,6 +20,19 @@ pub struct Request {
     pub zone: Option<String>,
     /// Only this host (administrators may ask for one).
     pub host: Option<String>,
+    /// Where the servers of its group are.
+    pub company: Company,
+}
+
+/// Where a server of a group may go, as the others of the group and its policy have it.
+#[derive(Clone, Debug, Default)]
+pub struct Company {
+    /// Only these hosts (affinity); none: any.
+    pub only: Vec<HostId>,
+    /// Not these (anti-affinity).
+    pub never: Vec<HostId>,
+    /// How much each host is preferred over one that is not named (the soft policies): negative to be shunned.
+    pub preference: BTreeMap<HostId, i64>,
 }
 
 /// What a host has, and what is claimed of it.
@@ -65,7 +78,11 @@ pub fn choose<'a>(request: &Request, hosts: &'a [Candidate]) -> Result<&'a Candi
             }
             None => true,
         })
-        .max_by_key(|h| (h.memory_mib - h.memory_mib_used, h.vcpus - h.vcpus_used, std::cmp::Reverse(h.name.clone())));
+        .max_by_key(|h| {
+            let preference = request.company.preference.get(&h.id).copied().unwrap_or(0);
+            let name = std::cmp::Reverse(h.name.clone());
+            (preference, h.memory_mib - h.memory_mib_used, h.vcpus - h.vcpus_used, name)
+        });
     best.ok_or_else(|| refusal(request, hosts, &excluded))
 }
 
@@ -76,6 +93,10 @@ fn obstacle(request: &Request, host: &Candidate) -> Option<&'static str> {
         Some("not the requested host")
     } else if request.zone.as_ref().is_some_and(|wanted| *wanted != host.zone) {
         Some("in another availability zone")
+    } else if !request.company.only.is_empty() && !request.company.only.contains(&host.id) {
+        Some("without the servers of its group")
+    } else if request.company.never.contains(&host.id) {
+        Some("with servers of its group")
     } else if !host.enabled {
         Some("disabled")
     } else if !host.up {
@@ -136,6 +157,23 @@ mod tests {
         let hosts = [host("a", 1000), host("b", 2000)];
         let request = Request { vcpus: 1, memory_mib: 100, disk_gib: 1, ..Request::default() };
         assert_eq!(choose(&request, &hosts).map(|h| h.name.clone()).ok(), Some("b".into()));
+    }
+
+    #[test]
+    fn company() {
+        let hosts = [host("a", 1000), host("b", 2000), host("c", 3000)];
+        let id = |name: &str| HostId::new(name);
+        let table = [
+            (Company { only: vec![id("a")], ..Company::default() }, Some("a")),
+            (Company { never: vec![id("c")], ..Company::default() }, Some("b")),
+            (Company { never: vec![id("a"), id("b"), id("c")], ..Company::default() }, None),
+            (Company { preference: BTreeMap::from([(id("a"), 1)]), ..Company::default() }, Some("a")),
+            (Company { preference: BTreeMap::from([(id("c"), -1)]), ..Company::default() }, Some("b")),
+        ];
+        for (company, expected) in table {
+            let request = Request { company, ..Request::default() };
+            assert_eq!(choose(&request, &hosts).ok().map(|h| h.name.as_str()), expected, "{:?}", request.company);
+        }
     }
 
     #[test]

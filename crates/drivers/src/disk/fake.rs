@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -53,6 +53,9 @@ struct State {
 #[derive(Default)]
 struct FakeServer {
     root: Option<(ImageId, u64)>,
+    checkpoint: Option<(ImageId, u64)>,
+    rescue: Option<(ImageId, u64)>,
+    export: Option<(ImageId, PathBuf)>,
     config: Option<Vec<ConfigFile>>,
 }
 
@@ -96,6 +99,16 @@ impl FakeDisks {
     }
 
     fn root(&self, server: &ServerId, spec: &RootSpec) -> Result<Disk> {
+        self.overlay(server, spec, "root.qcow2", |server| &mut server.root)
+    }
+
+    fn overlay(
+        &self,
+        server: &ServerId,
+        spec: &RootSpec,
+        name: &str,
+        which: fn(&mut FakeServer) -> &mut Option<(ImageId, u64)>,
+    ) -> Result<Disk> {
         self.enter(Op::Root)?;
         let mut state = self.state();
         let needed = state.bases.get(&spec.base).ok_or_else(|| DiskError::NoBase(spec.base.clone()))?.virtual_bytes;
@@ -103,7 +116,7 @@ impl FakeDisks {
         if asked != 0 && asked < needed {
             return Err(DiskError::TooSmall { asked_bytes: asked, needed_bytes: needed });
         }
-        let found = &mut state.servers.entry(server.clone()).or_default().root;
+        let found = which(state.servers.entry(server.clone()).or_default());
         let bytes = match found {
             Some((base, _)) if *base != spec.base => {
                 return Err(DiskError::OtherBase { server: server.clone(), found: base.to_string() });
@@ -112,7 +125,7 @@ impl FakeDisks {
             None => asked.max(needed),
         };
         *found = Some((spec.base.clone(), bytes));
-        Ok(disk(server, "root.qcow2", DiskFormat::Qcow2, bytes))
+        Ok(disk(server, name, DiskFormat::Qcow2, bytes))
     }
 }
 
@@ -135,7 +148,9 @@ impl Disks for FakeDisks {
     fn remove_base<'a>(&'a self, image: &'a ImageId) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             let mut state = self.state();
-            let uses = |server: &FakeServer| server.root.as_ref().is_some_and(|(base, _)| base == image);
+            let uses = |server: &FakeServer| {
+                [&server.root, &server.rescue].into_iter().flatten().any(|(base, _)| base == image)
+            };
             if let Some((server, _)) = state.servers.iter().find(|(_, server)| uses(server)) {
                 return Err(DiskError::InUse { image: image.clone(), server: server.clone() });
             }
@@ -154,6 +169,102 @@ impl Disks for FakeDisks {
             let bytes = iso9660::image("config-2", files).map_err(DiskError::Invalid)?.len() as u64;
             self.state().servers.entry(server.clone()).or_default().config = Some(files.to_vec());
             Ok(disk(server, "config.iso", DiskFormat::Raw, bytes))
+        })
+    }
+
+    fn remove_root<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.enter(Op::Remove)?;
+            if let Some(found) = self.state().servers.get_mut(server) {
+                (found.root, found.checkpoint, found.config) = (None, None, None);
+            }
+            Ok(())
+        })
+    }
+
+    fn ensure_checkpoint<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if let Some(found) = self.state().servers.get_mut(server) {
+                found.checkpoint = found.checkpoint.take().or_else(|| found.root.clone());
+            }
+            Ok(())
+        })
+    }
+
+    fn roll_back<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if let Some(found) = self.state().servers.get_mut(server)
+                && let Some(kept) = found.checkpoint.take()
+            {
+                found.root = Some(kept);
+            }
+            Ok(())
+        })
+    }
+
+    fn remove_checkpoint<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if let Some(found) = self.state().servers.get_mut(server) {
+                found.checkpoint = None;
+            }
+            Ok(())
+        })
+    }
+
+    fn ensure_rescue<'a>(&'a self, server: &'a ServerId, spec: &'a RootSpec) -> BoxFuture<'a, Result<Disk>> {
+        Box::pin(async move { self.overlay(server, spec, "rescue.qcow2", |server| &mut server.rescue) })
+    }
+
+    fn remove_rescue<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            if let Some(found) = self.state().servers.get_mut(server) {
+                found.rescue = None;
+            }
+            Ok(())
+        })
+    }
+
+    fn ensure_export<'a>(
+        &'a self,
+        server: &'a ServerId,
+        image: &'a ImageId,
+        _snapshot: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PathBuf>> {
+        Box::pin(async move {
+            if let Some(path) = self.observe_export(server, image).await? {
+                return Ok(path);
+            }
+            // Files of their own, for what is delivered is read from a file: the smallest qcow2 that there is.
+            let folder = std::env::temp_dir().join("nacre-fake-disks");
+            let path = folder.join(format!("{image}.qcow2"));
+            let failed = || DiskError::io("write a fake export");
+            std::fs::create_dir_all(&folder).map_err(failed())?;
+            std::fs::write(&path, empty_qcow2()).map_err(failed())?;
+            self.state().servers.entry(server.clone()).or_default().export = Some((image.clone(), path.clone()));
+            Ok(path)
+        })
+    }
+
+    fn observe_export<'a>(
+        &'a self,
+        server: &'a ServerId,
+        image: &'a ImageId,
+    ) -> BoxFuture<'a, Result<Option<PathBuf>>> {
+        Box::pin(async move {
+            let state = self.state();
+            let export = state.servers.get(server).and_then(|found| found.export.as_ref());
+            Ok(export.filter(|(of, _)| of == image).map(|(_, path)| path.clone()))
+        })
+    }
+
+    fn remove_exports<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let export = self.state().servers.get_mut(server).and_then(|found| found.export.take());
+            if let Some((_, path)) = export {
+                // Gone already is fine.
+                let _ = std::fs::remove_file(path);
+            }
+            Ok(())
         })
     }
 
@@ -186,6 +297,32 @@ impl Disks for FakeDisks {
     fn usage(&self) -> BoxFuture<'_, Result<Usage>> {
         Box::pin(async { Ok(Usage { total_bytes: TOTAL_BYTES, free_bytes: TOTAL_BYTES }) })
     }
+}
+
+/// A disk of 1 MiB without anything on it.
+fn empty_qcow2() -> Vec<u8> {
+    const CLUSTER: usize = 65_536;
+    let mut file = vec![0_u8; 4 * CLUSTER];
+    let mut put = |at: usize, bytes: &[u8]| {
+        if let Some(place) = file.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    put(0, b"QFI\xfb");
+    put(4, &3_u32.to_be_bytes());
+    put(20, &16_u32.to_be_bytes());
+    put(24, &(1_u64 << 20).to_be_bytes());
+    put(36, &1_u32.to_be_bytes());
+    put(40, &(3 * CLUSTER as u64).to_be_bytes());
+    put(48, &(CLUSTER as u64).to_be_bytes());
+    put(56, &1_u32.to_be_bytes());
+    put(96, &4_u32.to_be_bytes());
+    put(100, &104_u32.to_be_bytes());
+    put(CLUSTER, &(2 * CLUSTER as u64).to_be_bytes());
+    for cluster in 0..4 {
+        put(2 * CLUSTER + 2 * cluster, &1_u16.to_be_bytes());
+    }
+    file
 }
 
 fn disk(server: &ServerId, name: &str, format: DiskFormat, virtual_bytes: u64) -> Disk {

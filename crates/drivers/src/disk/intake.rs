@@ -77,6 +77,22 @@ pub fn virtual_bytes(format: DiskFormat, head: &[u8], length: u64) -> Result<u64
     }
 }
 
+/// Zeros of this length are left out of the file.
+const HOLE_BYTES: usize = 64 << 10;
+
+/// Writes a piece, and moves on over long zeros instead of writing them.
+pub(super) fn write_sparse(file: &mut std::fs::File, piece: &[u8]) -> std::io::Result<()> {
+    use std::io::{Seek, Write};
+    for part in piece.chunks(HOLE_BYTES) {
+        if part.len() == HOLE_BYTES && part.iter().all(|byte| *byte == 0) {
+            file.seek(std::io::SeekFrom::Current(HOLE_BYTES as i64))?;
+        } else {
+            file.write_all(part)?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use model::id::ImageId;

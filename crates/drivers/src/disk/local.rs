@@ -10,9 +10,11 @@
 //! Everything is written under another name, flushed, then renamed: a file with its final name is whole. Calls for one
 //! server wait for each other; a base image is locked while it is written or removed, and shared by the rest.
 
+mod copies;
+
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    io::{self, ErrorKind, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     process::Stdio,
@@ -35,7 +37,7 @@ use tokio::{
 use super::{
     BaseImage, BaseSpec, ConfigFile, Disk, DiskError, DiskFormat, Disks, ImageSource, Inventory, Result, RootSpec,
     ServerDisks, Usage,
-    intake::{self, Intake},
+    intake::{self, Intake, write_sparse},
     iso9660,
 };
 use crate::{hypervisor::RunAs, locks::Locks};
@@ -43,12 +45,12 @@ use crate::{hypervisor::RunAs, locks::Locks};
 /// Bytes that are read and hashed at once, and pieces that may wait for the disk.
 const PIECE_BYTES: usize = 1 << 20;
 const PIECES_WAITING: usize = 4;
-/// Zeros of this length are left out of the file.
-const HOLE_BYTES: usize = 64 << 10;
 /// How long a source may be silent.
 const SOURCE_SILENCE_MAX: Duration = Duration::from_secs(120);
 /// `qemu-img create` and `resize` write a few blocks.
 const TOOL_TIME_MAX: Duration = Duration::from_secs(60);
+/// A disk that is copied as a whole.
+const COPY_TIME_MAX: Duration = Duration::from_secs(3600);
 /// Room that stays free when an image is taken in.
 const RESERVE_BYTES: u64 = 256 << 20;
 const GIB: u64 = 1 << 30;
@@ -110,6 +112,10 @@ impl LocalDisks {
     }
 
     async fn root(&self, server: &ServerId, spec: &RootSpec) -> Result<Disk> {
+        self.overlay(server, spec, "root.qcow2").await
+    }
+
+    async fn overlay(&self, server: &ServerId, spec: &RootSpec, name: &'static str) -> Result<Disk> {
         let server_lock = self.servers.get(server);
         let _turn = server_lock.lock().await;
         let image_lock = self.images.get(&spec.base);
@@ -117,7 +123,7 @@ impl LocalDisks {
         let (files, base_id, owner) = (self.files.clone(), spec.base.clone(), server.clone());
         let (base, path, found) = blocking("look for the root disk", move || {
             let base = files.base(&base_id)?.ok_or(DiskError::NoBase(base_id))?;
-            let path = files.root_disk(&owner)?;
+            let path = files.root_disk(&owner)?.with_file_name(name);
             let found = files.found_root(&owner, &path, &base)?;
             Ok((base, path, found))
         })
@@ -152,12 +158,16 @@ impl LocalDisks {
     }
 
     async fn qemu_img(&self, arguments: &[&Path]) -> Result<()> {
+        self.qemu_img_within(arguments, TOOL_TIME_MAX).await
+    }
+
+    async fn qemu_img_within(&self, arguments: &[&Path], longest: Duration) -> Result<()> {
         let program = &self.files.config.qemu_img;
         let tool = || format!("{} {}", program.display(), arguments[0].display());
         let running = Command::new(program).args(arguments).stdin(Stdio::null()).kill_on_drop(true).output();
-        let output = timeout(TOOL_TIME_MAX, running)
+        let output = timeout(longest, running)
             .await
-            .map_err(|_| DiskError::Tool { tool: tool(), reason: format!("not done after {TOOL_TIME_MAX:?}") })?
+            .map_err(|_| DiskError::Tool { tool: tool(), reason: format!("not done after {longest:?}") })?
             .map_err(DiskError::io(tool()))?;
         if output.status.success() {
             return Ok(());
@@ -167,6 +177,54 @@ impl LocalDisks {
 }
 
 impl Disks for LocalDisks {
+    fn remove_root<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.remove_files(server, |name| name.starts_with("root.") || name.starts_with("config.")))
+    }
+
+    fn ensure_checkpoint<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.checkpoint(server, &["-c"], false))
+    }
+
+    fn roll_back<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.checkpoint(server, &["-a", "-d"], true))
+    }
+
+    fn remove_checkpoint<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.checkpoint(server, &["-d"], true))
+    }
+
+    fn ensure_rescue<'a>(&'a self, server: &'a ServerId, disk: &'a RootSpec) -> BoxFuture<'a, Result<Disk>> {
+        Box::pin(self.overlay(server, disk, "rescue.qcow2"))
+    }
+
+    fn remove_rescue<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.remove_files(server, |name| name.starts_with("rescue.")))
+    }
+
+    fn ensure_export<'a>(
+        &'a self,
+        server: &'a ServerId,
+        image: &'a ImageId,
+        snapshot: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PathBuf>> {
+        Box::pin(self.export(server, image, snapshot))
+    }
+
+    fn observe_export<'a>(
+        &'a self,
+        server: &'a ServerId,
+        image: &'a ImageId,
+    ) -> BoxFuture<'a, Result<Option<PathBuf>>> {
+        Box::pin(async move {
+            let path = self.files.server(server)?.join(format!("export-{}.qcow2", checked(image.as_str())?));
+            blocking("look for an export", move || Ok(path.exists().then_some(path))).await
+        })
+    }
+
+    fn remove_exports<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>> {
+        Box::pin(self.remove_files(server, |name| name.starts_with("export-")))
+    }
+
     fn ensure_base<'a>(&'a self, base: &'a BaseSpec, source: ImageSource<'a>) -> BoxFuture<'a, Result<BaseImage>> {
         Box::pin(async move {
             let lock = self.images.get(&base.image);
@@ -365,10 +423,21 @@ impl Files {
         if let Some(user) = user {
             return Err(DiskError::InUse { image: image.clone(), server: user.server });
         }
+        for folder in entries(&self.servers())? {
+            if backing_of(&folder.join("rescue.qcow2"))?.as_ref().is_some_and(|path| self.is_base(path, image)) {
+                let server = folder.file_name().and_then(|name| name.to_str()).map(ServerId::new);
+                let server = server.unwrap_or_else(|| ServerId::new(""));
+                return Err(DiskError::InUse { image: image.clone(), server });
+            }
+        }
         for format in [DiskFormat::Qcow2, DiskFormat::Raw] {
             remove_file(&self.base_path(image, format.as_str())?)?;
         }
         Ok(())
+    }
+
+    fn is_base(&self, path: &Path, image: &ImageId) -> bool {
+        path.parent() == Some(&self.bases()) && path.file_stem().and_then(|stem| stem.to_str()) == Some(image.as_str())
     }
 
     /// The size of the root disk that is there, if it stands on that base image.
@@ -477,18 +546,6 @@ impl Files {
     }
 }
 
-/// Writes a piece, and moves on over long zeros instead of writing them.
-fn write_sparse(file: &mut File, piece: &[u8]) -> io::Result<()> {
-    for part in piece.chunks(HOLE_BYTES) {
-        if part.len() == HOLE_BYTES && part.iter().all(|byte| *byte == 0) {
-            file.seek(SeekFrom::Current(HOLE_BYTES as i64))?;
-        } else {
-            file.write_all(part)?;
-        }
-    }
-    Ok(())
-}
-
 /// A file's first bytes and its length, `None` if there is no such file.
 fn head_of(path: &Path) -> Result<Option<(Vec<u8>, u64)>> {
     let read = || -> io::Result<_> {
@@ -502,6 +559,12 @@ fn head_of(path: &Path) -> Result<Option<(Vec<u8>, u64)>> {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         other => other.map(Some).map_err(DiskError::io(show("read", path))),
     }
+}
+
+/// What an overlay stands on, `None` if there is no such overlay.
+fn backing_of(path: &Path) -> Result<Option<PathBuf>> {
+    let header = head_of(path)?.and_then(|(head, _)| Qcow2Header::parse(&head).ok());
+    Ok(header.and_then(|header| header.backing_file).map(PathBuf::from))
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -25,6 +25,11 @@ use tokio::io::AsyncRead;
 
 pub use crate::hypervisor::DiskFormat;
 
+/// What a checkpoint of a root disk is called inside it.
+pub const CHECKPOINT: &str = "nacre-checkpoint";
+/// What a root disk's snapshot is called inside it while it is copied.
+pub const SAVING: &str = "nacre-saving";
+
 /// A result of a disk call.
 pub type Result<T, E = DiskError> = std::result::Result<T, E>;
 
@@ -49,6 +54,41 @@ pub trait Disks: Send + Sync {
 
     /// Makes the server's config drive hold exactly these files.
     fn ensure_config_drive<'a>(&'a self, server: &'a ServerId, files: &'a [ConfigFile]) -> BoxFuture<'a, Result<Disk>>;
+
+    /// Removes the server's root disk with everything that hangs on it. Its guest must be off.
+    fn remove_root<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>>;
+
+    /// Keeps the root disk as it is now, unless it is kept already. Its guest must be off.
+    fn ensure_checkpoint<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>>;
+
+    /// Makes the root disk what it was when it was kept, and forgets that. Nothing to do if it was not. Its guest must
+    /// be off.
+    fn roll_back<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>>;
+
+    /// Forgets what was kept of the root disk. Nothing to do if nothing was. Its guest must be off.
+    fn remove_checkpoint<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>>;
+
+    /// Makes the server's rescue disk exist, as [`Disks::ensure_root`] does the root disk.
+    fn ensure_rescue<'a>(&'a self, server: &'a ServerId, disk: &'a RootSpec) -> BoxFuture<'a, Result<Disk>>;
+
+    /// Removes the server's rescue disk. Nothing to do if it has none. Its guest must not use it.
+    fn remove_rescue<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>>;
+
+    /// Copies the root disk into a file that stands for itself: as it is, its guest being off, or as the snapshot of that
+    /// name inside it has it, its guest running. A copy that is there already stays: its file.
+    fn ensure_export<'a>(
+        &'a self,
+        server: &'a ServerId,
+        image: &'a ImageId,
+        snapshot: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<PathBuf>>;
+
+    /// The copy that [`Disks::ensure_export`] made, if it is there.
+    fn observe_export<'a>(&'a self, server: &'a ServerId, image: &'a ImageId)
+    -> BoxFuture<'a, Result<Option<PathBuf>>>;
+
+    /// Removes the server's copies. Nothing to do if it has none.
+    fn remove_exports<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>>;
 
     /// Removes every disk of the server. Nothing to do if it has none.
     fn remove_server<'a>(&'a self, server: &'a ServerId) -> BoxFuture<'a, Result<()>>;

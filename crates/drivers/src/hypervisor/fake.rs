@@ -5,7 +5,7 @@
 //! the agent: a second [`FakeHypervisor`] on the same host finds them.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -18,8 +18,9 @@ use tokio::{
 };
 
 use super::{
-    Accelerator, Capabilities, Consoles, Ensured, Firmware, GuestEnd, GuestEvent, GuestEventKind, GuestNic, GuestPower,
-    GuestSpec, Hypervisor, HypervisorError, Machine, ObservedGuest, Result, ShutDown, Version,
+    Accelerator, Capabilities, Consoles, Counters, DiskCounters, Ensured, Firmware, GuestEnd, GuestEvent,
+    GuestEventKind, GuestNic, GuestPower, GuestSpec, Hypervisor, HypervisorError, Machine, NicCounters, ObservedGuest,
+    Result, ShutDown, Version,
 };
 
 /// Events that a slow receiver may lag behind.
@@ -83,6 +84,7 @@ struct FakeGuest {
     spec: GuestSpec,
     power: GuestPower,
     console: String,
+    snapshots: BTreeSet<String>,
 }
 
 impl Default for FakeHost {
@@ -214,7 +216,9 @@ impl FakeHypervisor {
             let mut state = self.host.state();
             let console = state.guests.remove(&spec.id).map(|guest| guest.console).unwrap_or_default();
             let console = if outcome.is_ok() { console + "fake guest is up\n" } else { console };
-            state.guests.insert(spec.id.clone(), FakeGuest { spec: spec.clone(), power, console });
+            state
+                .guests
+                .insert(spec.id.clone(), FakeGuest { spec: spec.clone(), power, console, snapshots: BTreeSet::new() });
             state.behaviours.get(&spec.id).copied().unwrap_or_default()
         };
         if let Err(reason) = outcome {
@@ -335,6 +339,59 @@ impl Hypervisor for FakeHypervisor {
             self.host.with_running(id, |_| ())?;
             self.host.turn(id, GuestPower::Running, GuestEventKind::Resumed);
             Ok(())
+        })
+    }
+
+    fn suspend_guest<'a>(&'a self, id: &'a ServerId, nics: &'a [GuestNic]) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let suspended = GuestPower::Off { end: GuestEnd::Suspended };
+            if self.host.observe(id).is_some_and(|seen| seen.power == suspended) {
+                return Ok(());
+            }
+            self.enter(Op::Control).await?;
+            self.host.with_running(id, |guest| guest.spec.nics = nics.to_vec())?;
+            self.host.end(id, GuestEnd::Suspended);
+            Ok(())
+        })
+    }
+
+    fn snapshot_disk<'a>(&'a self, id: &'a ServerId, disk: &'a str, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.enter(Op::Control).await?;
+            self.host.with_running(id, |guest| guest.snapshots.insert(format!("{disk}/{name}")))?;
+            Ok(())
+        })
+    }
+
+    fn drop_disk_snapshot<'a>(&'a self, id: &'a ServerId, disk: &'a str, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.enter(Op::Control).await?;
+            self.host.with_running(id, |guest| guest.snapshots.remove(&format!("{disk}/{name}")))?;
+            Ok(())
+        })
+    }
+
+    fn set_password<'a>(&'a self, id: &'a ServerId, _user: &'a str, _password: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.host.with_running(id, |_| ())?;
+            Err(HypervisorError::Unsupported("the guest runs no QEMU guest agent".to_owned()))
+        })
+    }
+
+    fn counters<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<Counters>> {
+        Box::pin(async move {
+            self.host.with_running(id, |guest| Counters {
+                cpus: guest.spec.vcpus,
+                memory_mib: guest.spec.memory_mib.into(),
+                disks: vec![DiskCounters::default(); guest.spec.disks.len()],
+                nics: guest
+                    .spec
+                    .nics
+                    .iter()
+                    .map(|nic| NicCounters { mac: nic.mac.clone(), ..NicCounters::default() })
+                    .collect(),
+                ..Counters::default()
+            })
         })
     }
 

@@ -64,6 +64,22 @@ pub trait Hypervisor: Send + Sync {
     /// Lets a paused guest go on.
     fn resume_guest<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<()>>;
 
+    /// Writes the guest's memory to disk and takes the power away; `nics` are those that are plugged. The next
+    /// `ensure_guest` under the same boot counter reads it back. Nothing to do if it is suspended.
+    fn suspend_guest<'a>(&'a self, id: &'a ServerId, nics: &'a [GuestNic]) -> BoxFuture<'a, Result<()>>;
+
+    /// Keeps a running guest's disk as it is now, under that name inside it; one of that name is replaced.
+    fn snapshot_disk<'a>(&'a self, id: &'a ServerId, disk: &'a str, name: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Drops what [`Hypervisor::snapshot_disk`] kept. Nothing to do if there is none.
+    fn drop_disk_snapshot<'a>(&'a self, id: &'a ServerId, disk: &'a str, name: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// Has the guest's own agent set a user's password: [`HypervisorError::Unsupported`] where it runs none.
+    fn set_password<'a>(&'a self, id: &'a ServerId, user: &'a str, password: &'a str) -> BoxFuture<'a, Result<()>>;
+
+    /// What is counted about a running guest.
+    fn counters<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<Counters>>;
+
     /// Plugs a NIC into a running guest, unless one of that id is plugged. Its tap must exist.
     fn attach_nic<'a>(&'a self, id: &'a ServerId, nic: &'a GuestNic) -> BoxFuture<'a, Result<()>>;
 
@@ -104,6 +120,9 @@ pub struct GuestSpec {
     pub disks: Vec<GuestDisk>,
     /// NICs, in the order in which the guest enumerates them.
     pub nics: Vec<GuestNic>,
+    /// Sockets for NICs that it must have, where it goes on from an earlier start: drivers set it.
+    #[serde(default)]
+    pub sockets: Option<u32>,
 }
 
 /// The board that a guest sees.
@@ -183,6 +202,9 @@ pub struct GuestNic {
     /// Whether packets carry a virtio header, with checksums and segmentation left to the host. Off where the tap is
     /// in Open vSwitch's userspace datapath: there TCP breaks with it.
     pub vnet_hdr: bool,
+    /// The socket that it sits in, where it goes on from an earlier start: drivers set it.
+    #[serde(default)]
+    pub socket: Option<u32>,
 }
 
 /// What [`Hypervisor::ensure_guest`] found.
@@ -249,6 +271,8 @@ pub enum GuestEnd {
     ByGuest,
     /// This driver was told to: shut down, stop, or a start under a newer boot counter.
     ByHost,
+    /// Its memory was written to disk, from where the next start takes it.
+    Suspended,
     /// The host went down under it: it should be running again.
     HostRestart,
     /// The process died by itself or was killed; the text is what it said last.
@@ -285,6 +309,51 @@ pub enum GuestEventKind {
     Reset,
     /// A device was unplugged, with the port's id if it was a NIC.
     NicDetached(PortId),
+}
+
+/// What is counted about a running guest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Virtual processors.
+    pub cpus: u32,
+    /// Time that they ran, all of them.
+    pub cpu_time: Duration,
+    /// Memory.
+    pub memory_mib: u64,
+    /// Memory that it takes of the host.
+    pub memory_used_mib: u64,
+    /// Since its process started.
+    pub uptime: Duration,
+    /// Its disks, in their order.
+    pub disks: Vec<DiskCounters>,
+    /// Its NICs, in their order.
+    pub nics: Vec<NicCounters>,
+}
+
+/// What a disk did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct DiskCounters {
+    pub read_bytes: u64,
+    pub read_requests: u64,
+    pub write_bytes: u64,
+    pub write_requests: u64,
+    pub errors: u64,
+}
+
+/// What a NIC did, as the guest sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct NicCounters {
+    pub mac: String,
+    pub rx_bytes: u64,
+    pub rx_packets: u64,
+    pub rx_errors: u64,
+    pub rx_dropped: u64,
+    pub tx_bytes: u64,
+    pub tx_packets: u64,
+    pub tx_errors: u64,
+    pub tx_dropped: u64,
 }
 
 /// Where a guest's consoles listen: unix sockets that only the agent and the guest's own process may open.

@@ -18,6 +18,7 @@ fn spec(id: &str) -> GuestSpec {
         firmware: Firmware::Bios,
         disks: vec![],
         nics: vec![],
+        sockets: None,
     }
 }
 

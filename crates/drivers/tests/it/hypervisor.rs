@@ -41,7 +41,17 @@ impl Host {
                 let id = ServerId::random();
                 host.behave(&id, behaviour);
                 let (machine, firmware) = (Machine::Q35, Firmware::Bios);
-                GuestSpec { id, boot: 1, vcpus: 1, memory_mib: 32, machine, firmware, disks: vec![], nics: vec![] }
+                GuestSpec {
+                    id,
+                    boot: 1,
+                    vcpus: 1,
+                    memory_mib: 32,
+                    machine,
+                    firmware,
+                    disks: vec![],
+                    nics: vec![],
+                    sockets: None,
+                }
             }
         }
     }
@@ -210,6 +220,32 @@ async fn pause_resume_and_reset(host: Host) {
     driver.remove_guest(&spec.id).await.unwrap();
 }
 
+async fn a_suspended_guest_goes_on(host: Host) {
+    let driver = host.driver().await;
+    let spec = host.spec(Behaviour::IgnoresPowerButton);
+    assert!(driver.suspend_guest(&spec.id, &[]).await.is_err());
+    driver.ensure_guest(&spec).await.unwrap();
+    for _ in 0..2 {
+        driver.suspend_guest(&spec.id, &spec.nics).await.unwrap();
+        assert_eq!(power(&*driver, &spec.id).await, off(GuestEnd::Suspended));
+    }
+    // Another agent finds it so, and it goes on under the same counter.
+    drop(driver);
+    let driver = host.driver().await;
+    driver.adopt().await.unwrap();
+    assert_eq!(power(&*driver, &spec.id).await, off(GuestEnd::Suspended));
+    assert_eq!(driver.ensure_guest(&spec).await.unwrap(), Ensured::Started);
+    assert_eq!(power(&*driver, &spec.id).await, GuestPower::Running);
+    assert_eq!(driver.counters(&spec.id).await.unwrap().cpus, 1);
+    let refused = driver.set_password(&spec.id, "", "secret").await.unwrap_err();
+    assert!(matches!(refused, HypervisorError::Unsupported(_)), "{refused}");
+    // A newer boot forgets the memory.
+    driver.suspend_guest(&spec.id, &spec.nics).await.unwrap();
+    driver.ensure_guest(&GuestSpec { boot: 2, ..spec.clone() }).await.unwrap();
+    assert_eq!(power(&*driver, &spec.id).await, GuestPower::Running);
+    driver.remove_guest(&spec.id).await.unwrap();
+}
+
 async fn a_failed_start_says_why_and_can_be_repeated(host: Host) {
     let driver = host.driver().await;
     let spec = host.spec(Behaviour::IgnoresPowerButton);
@@ -320,6 +356,7 @@ on_every_driver! {
     a_guest_that_powers_itself_off_is_seen
     a_panic_is_seen_and_can_be_ended
     pause_resume_and_reset
+    a_suspended_guest_goes_on
     a_failed_start_says_why_and_can_be_repeated
     the_next_agent_adopts_what_runs_and_learns_what_ended
     calls_for_one_guest_at_once_end_in_one_state

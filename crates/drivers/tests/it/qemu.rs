@@ -82,6 +82,7 @@ impl Folder {
             firmware: Firmware::Bios,
             disks: vec![root],
             nics: vec![],
+            sockets: None,
         }
     }
 
@@ -403,6 +404,7 @@ async fn nics_are_plugged_once_and_unplugged_when_the_guest_lets_go() {
         tap: tap.0.clone(),
         mtu: 1442,
         vnet_hdr: false,
+        socket: None,
     };
     let mut spec = folder.spec(Behaviour::Cooperates);
     let off = driver.attach_nic(&spec.id, &nic).await.unwrap_err();

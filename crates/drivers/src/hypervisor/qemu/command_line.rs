@@ -76,7 +76,8 @@ pub fn arguments(spec: &GuestSpec, paths: &GuestPaths, host: &Host, taps: &[RawF
     line.identity(spec);
     line.firmware(spec, paths, host)?;
     line.consoles(paths);
-    line.root_ports(spec.nics.len() + host.hotplug_slots);
+    let sockets = spec.sockets.and_then(|sockets| usize::try_from(sockets).ok());
+    line.root_ports(sockets.unwrap_or(spec.nics.len() + host.hotplug_slots));
     if spec.disks.iter().any(|disk| matches!(disk.bus, DiskBus::Scsi | DiskBus::Cdrom)) {
         line.option("-device", "virtio-scsi-pci,id=scsi");
     }
@@ -84,7 +85,8 @@ pub fn arguments(spec: &GuestSpec, paths: &GuestPaths, host: &Host, taps: &[RawF
         line.disk(disk, spec)?;
     }
     for (index, (nic, tap)) in spec.nics.iter().zip(taps).enumerate() {
-        line.nic(nic, *tap, index);
+        let socket = nic.socket.and_then(|socket| usize::try_from(socket).ok());
+        line.nic(nic, *tap, socket.unwrap_or(index));
     }
     line.option("-object", "rng-random,id=rng0,filename=/dev/urandom");
     line.option("-device", "virtio-rng-pci,rng=rng0");
@@ -289,7 +291,9 @@ mod tests {
                 tap: "tap7c1d2a30-00".to_owned(),
                 mtu: 1442,
                 vnet_hdr: false,
+                socket: None,
             }],
+            sockets: None,
         }
     }
 

@@ -15,10 +15,7 @@
 use std::{
     fs::{self, File},
     io::{self, ErrorKind},
-    os::{
-        fd::{AsRawFd, RawFd},
-        unix::fs::{DirBuilderExt, chown},
-    },
+    os::fd::{AsRawFd, OwnedFd, RawFd},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -35,15 +32,15 @@ use tokio_util::sync::CancellationToken;
 use super::{
     command_line::{self, Host},
     console, hotplug,
-    paths::GuestPaths,
+    paths::{GuestPaths, prepare},
     process::Process,
     qmp::{Qmp, QmpEvent},
     record::Record,
-    tap,
+    suspend, tap,
 };
 use crate::hypervisor::{
-    Ensured, Firmware, GuestEnd, GuestEvent, GuestEventKind, GuestPower, GuestSpec, HypervisorError, ObservedGuest,
-    Result, RunAs, ShutDown,
+    Ensured, GuestEnd, GuestEvent, GuestEventKind, GuestPower, GuestSpec, HypervisorError, ObservedGuest, Result,
+    RunAs, ShutDown,
 };
 
 /// QEMU flushes its disks when it quits; after this it is killed.
@@ -58,6 +55,8 @@ const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 const POWER_BUTTON_PERIOD: Duration = Duration::from_secs(5);
 /// How often the console's log is looked at.
 const CONSOLE_PERIOD: Duration = Duration::from_secs(30);
+/// How long a suspended guest's memory may take to be read.
+const MEMORY_TIME_MAX: Duration = Duration::from_secs(300);
 /// How much of QEMU's own output goes into an error.
 const REASON_BYTES: u64 = 2 << 10;
 
@@ -119,6 +118,36 @@ impl Guest {
         &self.paths
     }
 
+    /// The server's id.
+    pub fn id(&self) -> &ServerId {
+        &self.id
+    }
+
+    /// What it was last started as.
+    pub fn spec(&self) -> Option<GuestSpec> {
+        self.state().record.as_ref().map(|record| record.spec.clone())
+    }
+
+    /// Its memory is on disk: notes what the next start must look like.
+    pub fn suspended(&self, nics: Vec<crate::hypervisor::GuestNic>, sockets: u32) -> Result<()> {
+        let record = {
+            let mut state = self.state();
+            let Some(record) = &mut state.record else { return Ok(()) };
+            (record.spec.nics, record.spec.sockets) = (nics, Some(sockets));
+            record.end = Some(GuestEnd::Suspended);
+            record.clone()
+        };
+        self.write(&record)
+    }
+
+    /// What a start under that boot counter goes on from: the machine as it was suspended.
+    fn suspended_as(&self, boot: u64) -> Option<GuestSpec> {
+        let state = self.state();
+        let record = state.record.as_ref()?;
+        let goes_on = record.end == Some(GuestEnd::Suspended) && record.spec.boot == boot;
+        (goes_on && self.paths.suspended().exists()).then(|| record.spec.clone())
+    }
+
     /// The guest as it is now, `None` if it was never started.
     pub fn observe(&self) -> Option<ObservedGuest> {
         let state = self.state();
@@ -149,13 +178,24 @@ impl Guest {
     }
 
     async fn start(self: &Arc<Self>, spec: &GuestSpec) -> Result<()> {
+        let suspended = self.suspended_as(spec.boot);
+        let spec = suspended.as_ref().unwrap_or(spec);
         let mut taps = Vec::new();
         for nic in &spec.nics {
             taps.push(tap::open(nic).await?);
         }
         let numbers: Vec<RawFd> = taps.iter().map(AsRawFd::as_raw_fd).collect();
-        let arguments = command_line::arguments(spec, &self.paths, &self.shared.host, &numbers)
+        let mut arguments = command_line::arguments(spec, &self.paths, &self.shared.host, &numbers)
             .map_err(|reason| HypervisorError::InvalidSpec { id: self.id.clone(), reason })?;
+        let memory = self.paths.suspended();
+        if suspended.is_some() {
+            let file = File::open(&memory).map_err(HypervisorError::io("open the guest's memory"))?;
+            let file = OwnedFd::from(file);
+            arguments.extend(["-incoming".to_owned(), format!("fd:{}", file.as_raw_fd())]);
+            taps.push(file);
+        } else {
+            forget(&memory)?;
+        }
         let (paths, shared, firmware) = (self.paths.clone(), self.shared.clone(), spec.firmware);
         let log = blocking(move || prepare(&paths, &shared, firmware))
             .await
@@ -169,8 +209,15 @@ impl Guest {
             cgroup.place(&self.id, process.pid());
         }
         self.state().record = Some(record);
-        match self.first_contact(&process).await {
+        let contact = match self.first_contact(&process).await {
+            Ok((qmp, events)) if suspended.is_some() => {
+                suspend::go_on(&qmp, MEMORY_TIME_MAX).await.map(|()| (qmp, events))
+            }
+            other => other,
+        };
+        match contact {
             Ok((qmp, events)) => {
+                forget(&memory)?;
                 self.go_live(process, Some((qmp, events)), GuestPower::Running);
                 self.tell(GuestEventKind::Started);
                 Ok(())
@@ -178,7 +225,11 @@ impl Guest {
             Err(reason) => {
                 process.kill();
                 process.ended_within(KILL_TIME_MAX).await;
-                self.settle(GuestEnd::StartFailed(reason.clone()));
+                // Its memory is still there for another attempt.
+                self.settle(match &suspended {
+                    Some(_) => GuestEnd::Suspended,
+                    None => GuestEnd::StartFailed(reason.clone()),
+                });
                 Err(HypervisorError::StartFailed { id: self.id.clone(), reason })
             }
         }
@@ -498,6 +549,13 @@ impl Guest {
     }
 }
 
+fn forget(memory: &std::path::Path) -> Result<()> {
+    match fs::remove_file(memory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(HypervisorError::io("remove a guest's memory")(error)),
+        _ => Ok(()),
+    }
+}
+
 /// The next event; `None` when the connection is gone.
 async fn next(events: &mut Option<broadcast::Receiver<QmpEvent>>) -> Option<QmpEvent> {
     let events = events.as_mut()?;
@@ -519,31 +577,6 @@ async fn run_state(qmp: &Qmp) -> Option<GuestPower> {
         "paused" | "io-error" | "suspended" | "watchdog" => Some(GuestPower::Paused),
         _ => Some(GuestPower::Running),
     }
-}
-
-/// Makes the guest's folders, clears what an earlier process left in them, and opens QEMU's log.
-fn prepare(paths: &GuestPaths, shared: &Shared, firmware: Firmware) -> io::Result<File> {
-    let folder = |path: PathBuf, mode| fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    folder(paths.directory().to_owned(), 0o711)?;
-    folder(paths.run(), 0o700)?;
-    for socket in paths.sockets() {
-        match fs::remove_file(socket) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    let owned = |path: PathBuf| match shared.run_as {
-        Some(user) => chown(path, Some(user.uid), Some(user.gid)),
-        None => Ok(()),
-    };
-    owned(paths.run())?;
-    if let Some(template) = shared.uefi_vars.as_ref().filter(|_| firmware == Firmware::Uefi)
-        && !paths.uefi_vars().exists()
-    {
-        fs::copy(template, paths.uefi_vars())?;
-        owned(paths.uefi_vars())?;
-    }
-    File::create(paths.qemu_log())
 }
 
 /// Runs what may wait for a disk on a thread of its own.

@@ -67,6 +67,31 @@ pub fn detached_nic(event: &QmpEvent) -> Option<PortId> {
     device.strip_prefix("nic-").map(PortId::new)
 }
 
+/// The NICs that are plugged, each with the socket that it sits in, and how many sockets there are.
+pub async fn sockets(qmp: &Qmp, nics: Vec<GuestNic>) -> Result<(Vec<GuestNic>, u32)> {
+    let devices = devices(qmp).await?;
+    let mut placed = Vec::new();
+    for nic in nics {
+        let device = nic_device(&nic.id);
+        if !devices.contains(&device) {
+            continue;
+        }
+        let bus = bus_of(qmp, &device).await?;
+        let socket = bus.strip_prefix("hp").and_then(|number| number.parse().ok());
+        placed.push(GuestNic { socket, ..nic });
+    }
+    let sockets = (0..).take_while(|index| devices.contains(&root_port(*index))).count();
+    Ok((placed, u32::try_from(sockets).unwrap_or(u32::MAX)))
+}
+
+/// The bus that a device hangs on: `hp3`.
+async fn bus_of(qmp: &Qmp, device: &str) -> Result<String> {
+    let path = format!("{PERIPHERALS}/{device}");
+    let bus = qmp.execute("qom-get", json!({ "path": path, "property": "parent_bus" })).await?;
+    // `/machine/peripheral/hp3/hp3`
+    Ok(bus.as_str().and_then(|path| path.rsplit('/').next()).unwrap_or_default().to_owned())
+}
+
 async fn deleted(mut events: broadcast::Receiver<QmpEvent>, device: &str, within: Duration) -> Result<()> {
     let wait = async {
         loop {
@@ -108,10 +133,7 @@ async fn devices(qmp: &Qmp) -> Result<HashSet<String>> {
 async fn free_root_port(qmp: &Qmp, devices: &HashSet<String>) -> Result<String> {
     let mut taken = HashSet::new();
     for device in devices.iter().filter(|id| id.starts_with("nic-") || id.starts_with("disk-")) {
-        let path = format!("{PERIPHERALS}/{device}");
-        let bus = qmp.execute("qom-get", json!({ "path": path, "property": "parent_bus" })).await?;
-        // `/machine/peripheral/hp3/hp3`
-        taken.extend(bus.as_str().and_then(|path| path.rsplit('/').next()).map(str::to_owned));
+        taken.insert(bus_of(qmp, device).await?);
     }
     (0..)
         .map(root_port)

@@ -10,6 +10,9 @@
 //! | `record` | what is kept on disk for the next agent |
 //! | `paths` | where a guest's files are, and who may write them |
 //! | `console` | the serial log: its end, its size |
+//! | `suspend` | a guest's memory on disk, and back |
+//! | `counters` | what is counted about a guest |
+//! | `guest_agent` | what a guest's own agent is asked for |
 //! | `hotplug` | NICs in and out of a running guest |
 //! | `tap` | opening taps for QEMU, which may not |
 //! | `probe` | version, and which accelerator works |
@@ -21,7 +24,9 @@
 mod cgroup;
 mod command_line;
 mod console;
+mod counters;
 mod guest;
+mod guest_agent;
 mod hotplug;
 mod paths;
 mod probe;
@@ -29,6 +34,7 @@ mod process;
 mod qmp;
 mod record;
 mod strays;
+mod suspend;
 mod tap;
 mod user;
 
@@ -45,7 +51,7 @@ use std::{
 use futures_util::future::{BoxFuture, join_all};
 use model::id::{PortId, ServerId};
 use rustix::fs::{FlockOperation, flock};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{OwnedMutexGuard, broadcast};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -57,8 +63,8 @@ use self::{
     probe::Found,
 };
 use super::{
-    Capabilities, Consoles, Ensured, Firmware, GuestEnd, GuestEvent, GuestNic, GuestPower, GuestSpec, Hypervisor,
-    HypervisorError, Machine, ObservedGuest, Result, RunAs, ShutDown, Version,
+    Capabilities, Consoles, Counters, Ensured, Firmware, GuestEnd, GuestEvent, GuestNic, GuestPower, GuestSpec,
+    Hypervisor, HypervisorError, Machine, ObservedGuest, Result, RunAs, ShutDown, Version,
 };
 
 /// Events that a slow receiver may lag behind.
@@ -318,6 +324,45 @@ impl Hypervisor for QemuHypervisor {
         Box::pin(self.command(id, "cont"))
     }
 
+    fn suspend_guest<'a>(&'a self, id: &'a ServerId, nics: &'a [GuestNic]) -> BoxFuture<'a, Result<()>> {
+        let nics = nics.to_vec();
+        let suspend = |guest: Arc<Guest>| async move { suspend::suspend(&guest, nics).await };
+        Box::pin(self.with(id, Err(not_running(id)), suspend))
+    }
+
+    fn snapshot_disk<'a>(&'a self, id: &'a ServerId, disk: &'a str, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        let asked = json!({ "device": command_line::disk_node(disk), "name": name });
+        let snapshot = |guest: Arc<Guest>| async move {
+            let qmp = guest.qmp()?;
+            drop_snapshot(&qmp, &asked).await?;
+            qmp.execute("blockdev-snapshot-internal-sync", asked).await?;
+            Ok(())
+        };
+        Box::pin(self.with(id, Err(not_running(id)), snapshot))
+    }
+
+    fn drop_disk_snapshot<'a>(&'a self, id: &'a ServerId, disk: &'a str, name: &'a str) -> BoxFuture<'a, Result<()>> {
+        let asked = json!({ "device": command_line::disk_node(disk), "name": name });
+        let drop = |guest: Arc<Guest>| async move { drop_snapshot(&guest.qmp()?, &asked).await };
+        Box::pin(self.with(id, Err(not_running(id)), drop))
+    }
+
+    fn set_password<'a>(&'a self, id: &'a ServerId, user: &'a str, password: &'a str) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            let entry = self.entry(id).ok_or_else(|| not_running(id))?;
+            entry.guest.qmp()?;
+            let user = if user.is_empty() { "root" } else { user };
+            guest_agent::set_password(&entry.guest.paths().guest_agent(), user, password).await
+        })
+    }
+
+    fn counters<'a>(&'a self, id: &'a ServerId) -> BoxFuture<'a, Result<Counters>> {
+        Box::pin(async move {
+            let entry = self.entry(id).ok_or_else(|| not_running(id))?;
+            counters::read(&entry.guest).await
+        })
+    }
+
     fn attach_nic<'a>(&'a self, id: &'a ServerId, nic: &'a GuestNic) -> BoxFuture<'a, Result<()>> {
         let nic = nic.clone();
         let attach = |guest: Arc<Guest>| async move { hotplug::attach_nic(&guest.qmp()?, &nic).await };
@@ -367,6 +412,14 @@ impl Hypervisor for QemuHypervisor {
 
     fn subscribe(&self) -> broadcast::Receiver<GuestEvent> {
         self.shared.events.subscribe()
+    }
+}
+
+/// Drops a snapshot inside a disk, if there is one of that name.
+async fn drop_snapshot(qmp: &qmp::Qmp, asked: &Value) -> Result<()> {
+    match qmp.execute("blockdev-snapshot-delete-internal-sync", asked.clone()).await {
+        Err(qmp::QmpError::Refused { reason, .. }) if reason.contains("does not exist") => Ok(()),
+        other => other.map(drop).map_err(Into::into),
     }
 }
 

@@ -4,6 +4,7 @@
 //! ROOT/<server id>/           the agent's alone
 //!     record.json             what was started, and how it ended: see `record`
 //!     qemu.log                what QEMU printed since the last start
+//!     suspended.memory        memory of a guest that is suspended
 //!     console.log.1           older serial output: see `console`
 //!     run/                    the guest's user may write here and nowhere else
 //!         qmp.sock  serial.sock  vnc.sock  agent.sock
@@ -13,9 +14,17 @@
 //!
 //! A QEMU that a guest broke out into can change everything in `run/`: whoever reads there follows no link.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind},
+    os::unix::fs::{DirBuilderExt, chown},
+    path::{Path, PathBuf},
+};
 
 use model::id::ServerId;
+
+use super::guest::Shared;
+use crate::hypervisor::Firmware;
 
 /// Longest path of a unix socket.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -47,6 +56,11 @@ impl GuestPaths {
     pub fn record(&self) -> PathBuf {
         self.directory.join("record.json")
     }
+    /// The memory of a guest that is suspended.
+    pub fn suspended(&self) -> PathBuf {
+        self.directory().join("suspended.memory")
+    }
+
     /// What QEMU printed.
     pub fn qemu_log(&self) -> PathBuf {
         self.directory.join("qemu.log")
@@ -87,6 +101,31 @@ impl GuestPaths {
     pub fn sockets(&self) -> [PathBuf; 4] {
         [self.qmp(), self.serial(), self.vnc(), self.guest_agent()]
     }
+}
+
+/// Makes the guest's folders, clears what an earlier process left in them, and opens QEMU's log.
+pub fn prepare(paths: &GuestPaths, shared: &Shared, firmware: Firmware) -> io::Result<File> {
+    let folder = |path: PathBuf, mode| fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    folder(paths.directory().to_owned(), 0o711)?;
+    folder(paths.run(), 0o700)?;
+    for socket in paths.sockets() {
+        match fs::remove_file(socket) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    let owned = |path: PathBuf| match shared.run_as {
+        Some(user) => chown(path, Some(user.uid), Some(user.gid)),
+        None => Ok(()),
+    };
+    owned(paths.run())?;
+    if let Some(template) = shared.uefi_vars.as_ref().filter(|_| firmware == Firmware::Uefi)
+        && !paths.uefi_vars().exists()
+    {
+        fs::copy(template, paths.uefi_vars())?;
+        owned(paths.uefi_vars())?;
+    }
+    File::create(paths.qemu_log())
 }
 
 #[cfg(test)]

@@ -80,6 +80,7 @@ mod tests {
             firmware: Firmware::Bios,
             disks: vec![],
             nics: vec![],
+            sockets: None,
         };
         let record = Record { spec, host_boot: "one".to_owned(), pid: Some(7), end: None };
         record.write(&path).unwrap();
