@@ -7,7 +7,7 @@ const PACKAGE: &str = ".nacre.hostlink.v1";
 const KEPT: [&str; 8] =
     ["ServerSpec", "RootDisk", "Port", "FixedIp", "MetadataPort", "Metadata", "Ec2Metadata", "PublicKey"];
 /// Messages whose Debug form must not show their contents; written by hand in `src/lib.rs`.
-const SECRET: [&str; 2] = ["Metadata", "JoinRequest"];
+const SECRET: [&str; 3] = ["Metadata", "JoinRequest", "SetPassword"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .build_transport(false)
         .bytes(format!("{PACKAGE}.ImageChunk"))
         .bytes(format!("{PACKAGE}.ImagePart"))
+        .bytes(format!("{PACKAGE}.ConsoleBytes"))
         .btree_map(format!("{PACKAGE}.ServerSpec"))
         .skip_debug(SECRET.map(|name| format!("{PACKAGE}.{name}")));
     for name in KEPT {

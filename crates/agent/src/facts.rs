@@ -46,6 +46,12 @@ pub(crate) async fn load_milli() -> u64 {
     load(&tokio::fs::read_to_string("/proc/loadavg").await.unwrap_or_default())
 }
 
+/// Seconds since the kernel started.
+pub(crate) async fn uptime_seconds() -> u64 {
+    let text = tokio::fs::read_to_string("/proc/uptime").await.unwrap_or_default();
+    text.split(['.', ' ']).next().and_then(|seconds| seconds.parse().ok()).unwrap_or(0)
+}
+
 /// Processors that this process may use.
 pub(crate) fn processors() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX))

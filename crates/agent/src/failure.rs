@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Hypervisor(#[from] HypervisorError),
     #[error(transparent)]
     Network(#[from] NetworkError),
+    #[error("an image of the server can't be delivered: {0}")]
+    Delivery(io::Error),
     #[error("the ledger can't be written: {0}")]
     Ledger(io::Error),
     #[error("the spec can't be carried out: {0}")]
@@ -40,6 +42,7 @@ impl Failure {
                     | HypervisorError::StaleBoot { .. }
             ),
             Self::Network(error) => matches!(error, NetworkError::Unsupported(_)),
+            Self::Delivery(error) => is_refused_image(error),
             Self::Ledger(_) => false,
             Self::InvalidSpec(_) => true,
         }

@@ -2,18 +2,22 @@
 
 use std::{
     io,
+    path::Path,
     sync::{Mutex, PoisonError},
 };
 
 use drivers::disk::ImageSource;
 use futures_util::TryStreamExt;
-use hostlink::{ImageRequest, client::HostLinkClient};
-use model::id::ImageId;
+use hostlink::{
+    ImageRequest,
+    client::{HostLinkClient, deliver_image},
+};
+use model::id::{HostId, ImageId};
 use tokio::io::AsyncRead;
 use tokio_util::io::StreamReader;
 use tonic::{Code, Status, transport::Channel};
 
-use crate::failure::RefusedImage;
+use crate::failure::{Failure, RefusedImage};
 
 /// Where images come from while the link is up.
 #[derive(Default)]
@@ -27,11 +31,15 @@ impl Images {
         *self.link.lock().unwrap_or_else(PoisonError::into_inner) = link;
     }
 
+    /// The link and this host's id, while it is up.
+    pub(crate) fn link(&self) -> Option<(HostLinkClient<Channel>, String)> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The image's bytes. Nothing is asked of the control plane before the future is polled.
     pub(crate) fn source<'a>(&'a self, image: &'a ImageId) -> ImageSource<'a> {
         Box::pin(async move {
-            let link = self.link.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let Some((mut client, host_id)) = link else {
+            let Some((mut client, host_id)) = self.link() else {
                 return Err(io::Error::new(io::ErrorKind::NotConnected, "the control plane is not connected"));
             };
             let request = ImageRequest { host_id, image_id: image.as_str().to_owned() };
@@ -39,6 +47,16 @@ impl Images {
             let reader = StreamReader::new(chunks.map_ok(|chunk| chunk.data).map_err(to_io));
             Ok(Box::new(reader) as Box<dyn AsyncRead + Send + Unpin>)
         })
+    }
+}
+
+impl Images {
+    /// Sends a file as the image's data.
+    pub(crate) async fn deliver(&self, image: &ImageId, file: &Path) -> Result<(), Failure> {
+        let away = || io::Error::new(io::ErrorKind::NotConnected, "the control plane is not connected");
+        let (mut client, host_id) = self.link().ok_or_else(|| Failure::Delivery(away()))?;
+        let delivered = deliver_image(&mut client, &HostId::new(host_id), image, file).await;
+        delivered.map_err(|status| Failure::Delivery(to_io(status)))
     }
 }
 

@@ -35,6 +35,13 @@ pub(crate) struct Entry {
     pub(crate) started_boot: i64,
     /// What the guest posted as its (encrypted) password.
     pub(crate) password: String,
+    /// The guest was brought to a stand by us: it goes on when it is wanted running.
+    pub(crate) held: bool,
+    /// Which making of its disks there is, and which going back to a checkpoint was done.
+    pub(crate) build: i64,
+    pub(crate) rollback: i64,
+    /// The image that was made of it and delivered.
+    pub(crate) saved_as: String,
 }
 
 /// What is wanted, or how far its removal is.
@@ -65,6 +72,10 @@ impl Entry {
             started_at: 0,
             started_boot: 0,
             password: String::new(),
+            held: false,
+            build: 0,
+            rollback: 0,
+            saved_as: String::new(),
         }
     }
 
@@ -73,6 +84,12 @@ impl Entry {
         if self.state != State::Present {
             let ports = std::mem::take(&mut self.ports);
             self = Self { ports, ..Self::new(&self.server_id) };
+        }
+        if self.spec.is_none() {
+            // Its disks are still to be made: as that spec has them.
+            let root = spec.root_disk.as_ref();
+            self.build = root.map_or(0, |disk| disk.build);
+            self.rollback = root.map_or(0, |disk| disk.rollback);
         }
         self.generation = spec.generation;
         self.ports.extend(spec.ports.iter().map(|p| (p.id.clone(), p.network_id.clone())));

@@ -11,6 +11,7 @@
 //! | [`config`] | what the daemon is told when it starts |
 //! | `host` | everything on this host; start, adoption, events |
 //! | `link` | the connection to the control plane |
+//! | `console` | guests' consoles, for the control plane to connect to; counters |
 //! | `outbox` | the newest report of each server, until it is acknowledged |
 //! | `ledger` | what is wanted of this host, on disk |
 //! | `server` | one server: its task, decisions (`logic`), steps, status |
@@ -30,6 +31,7 @@
 //! - A guest that ended by itself is reported and left alone: whether it starts again is the control plane's decision.
 
 pub mod config;
+mod console;
 mod facts;
 mod failure;
 mod host;

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use hostlink::{
-    Answer, Capabilities, ConsoleText, FromAgent, Heartbeat, Hello, HostStats, Question, Refusal, RefusalKind, ToAgent,
-    answer, from_agent, question, to_agent,
+    Answer, Capabilities, ConsoleText, Done, FromAgent, Heartbeat, Hello, HostStats, Question, Refusal, RefusalKind,
+    ToAgent, answer, from_agent, question, to_agent,
 };
 use model::id::ServerId;
 use tokio::{
@@ -16,6 +16,7 @@ use tonic::{Status, Streaming};
 
 use drivers::hypervisor::{Accelerator, HypervisorError};
 
+use crate::console;
 use crate::{facts, failure::Failure, host::Host, inventory};
 
 /// Messages that may wait for the network.
@@ -146,6 +147,18 @@ async fn answer_question(host: &Host, question: Question) -> Answer {
             .await
             .map(answer::Answer::Inventory)
             .map_err(|f| failed(&f)),
+        Some(question::Question::OpenConsole(ask)) => {
+            console::open(host, &ask).await.map(|()| answer::Answer::Done(Done {})).map_err(refuse)
+        }
+        Some(question::Question::SetPassword(ask)) => {
+            let id = ServerId::new(ask.server_id.clone());
+            let set = host.drivers.hypervisor.set_password(&id, &ask.user, &ask.password).await;
+            set.map(|()| answer::Answer::Done(Done {})).map_err(refuse)
+        }
+        Some(question::Question::Diagnose(ask)) => {
+            let counters = host.drivers.hypervisor.counters(&ServerId::new(ask.server_id)).await;
+            counters.map(|counters| answer::Answer::Diagnostics(console::diagnostics(counters))).map_err(refuse)
+        }
         None => Err(Refusal {
             kind: RefusalKind::Unsupported.into(),
             message: "this agent's version does not know the question".into(),
@@ -204,6 +217,7 @@ async fn stats(host: &Host) -> HostStats {
         memory_available_mib,
         disk_free_gib: host.drivers.disks.usage().await.map_or(0, |usage| usage.free_bytes >> 30),
         servers: u32::try_from(servers).unwrap_or(u32::MAX),
+        uptime_seconds: facts::uptime_seconds().await,
         servers_running: u32::try_from(running).unwrap_or(u32::MAX),
     }
 }

@@ -9,7 +9,8 @@
 //! | `instance_actions`, `interfaces` | what hangs on a server |
 //! | `flavors`, `keypairs` | what servers are made from |
 //! | `quotas`, `limits`, `usage` | what projects may have, and what they had |
-//! | `services`, `hypervisors`, `zones`, `aggregates` | hosts, as administrators see them |
+//! | `services`, `hypervisors`, `zones`, `aggregates`, `host_admin` | hosts, as administrators see them |
+//! | `server_groups`, `migrations` | servers kept together or apart; resizes |
 //! | `input` | what Nova's schemas let in |
 //! | `sweeps` | periodic whole-table work |
 //!
@@ -26,6 +27,7 @@ mod bootstrap;
 mod doctor;
 mod extensions;
 mod flavors;
+mod host_admin;
 pub mod hosts;
 mod hypervisors;
 mod input;
@@ -34,9 +36,11 @@ mod interfaces;
 mod keypairs;
 mod limits;
 mod metadata;
+mod migrations;
 pub mod policy;
 mod quotas;
 pub mod routes;
+mod server_groups;
 pub mod servers;
 mod services;
 mod sweeps;
@@ -83,6 +87,12 @@ pub struct Config {
     pub change_within: Duration,
     /// How long a guest has to power itself down before it is stopped hard (Nova: 60 s).
     pub grace: Duration,
+    /// How long shelved servers stay on their hosts (Nova's `shelved_offload_time`: 0 s); none: for good.
+    pub offload_after: Option<Duration>,
+    /// After which time resizes confirm themselves (Nova's `resize_confirm_window`); none: never.
+    pub confirm_resize_after: Option<Duration>,
+    /// How long deleted servers can be restored (Nova's `reclaim_instance_interval`); none: they are deleted at once.
+    pub reclaim_after: Option<Duration>,
     /// How long rows of deleted servers stay, for `changes-since`.
     pub keep_deleted: Duration,
 }
@@ -97,6 +107,9 @@ impl Default for Config {
             build_within: Duration::from_secs(600),
             change_within: Duration::from_secs(180),
             grace: Duration::from_secs(60),
+            offload_after: Some(Duration::ZERO),
+            confirm_resize_after: None,
+            reclaim_after: None,
             keep_deleted: Duration::from_secs(7 * 24 * 3600),
         }
     }

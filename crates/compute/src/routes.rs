@@ -6,8 +6,8 @@ use web::{
 };
 
 use crate::{
-    aggregates, extensions, flavors, hypervisors, instance_actions, interfaces, keypairs, limits, quotas, servers,
-    services, usage, versions, zones,
+    aggregates, extensions, flavors, host_admin, hypervisors, instance_actions, interfaces, keypairs, limits,
+    migrations, quotas, server_groups, servers, services, usage, versions, zones,
 };
 
 const METADATA: &str = "/v2.1/servers/{id}/metadata";
@@ -37,17 +37,74 @@ pub const ROUTES: &[Route] = &[
     Route::delete("/v2.1/servers/{id}", Rule("os_compute_api:servers:delete"), handler!(servers::api::delete)),
     // Actions, A-Z.
     action("addSecurityGroup", "os_compute_api:os-security-groups:add", handler!(servers::api::add_security_group)),
-    action("forceDelete", "os_compute_api:os-deferred-delete:force", handler!(servers::api::delete)),
+    action("changePassword", "os_compute_api:os-admin-password", handler!(servers::action::change_password)),
+    action("confirmResize", "os_compute_api:servers:confirm_resize", handler!(servers::lifecycle::confirm_resize)),
+    action("createBackup", "os_compute_api:os-create-backup", handler!(servers::snapshots::create_backup)),
+    action("createImage", "os_compute_api:servers:create_image", handler!(servers::snapshots::create_image)),
+    action("evacuate", "os_compute_api:os-evacuate", handler!(servers::lifecycle::refuse_move)),
+    action("forceDelete", "os_compute_api:os-deferred-delete:force", handler!(servers::api::force_delete)),
+    action("lock", "os_compute_api:os-lock-server:lock", handler!(servers::action::lock)),
+    action("migrate", "os_compute_api:os-migrate-server:migrate", handler!(servers::lifecycle::refuse_move)),
     action("os-getConsoleOutput", "os_compute_api:os-console-output", handler!(servers::action::console_output)),
+    action(
+        "os-migrateLive",
+        "os_compute_api:os-migrate-server:migrate_live",
+        handler!(servers::lifecycle::refuse_move),
+    ),
+    action("os-resetState", "os_compute_api:os-admin-actions:reset_state", handler!(servers::action::reset_state)),
     action("os-start", "os_compute_api:servers:start", handler!(servers::action::start)),
     action("os-stop", "os_compute_api:servers:stop", handler!(servers::action::stop)),
+    action("pause", "os_compute_api:os-pause-server:pause", handler!(servers::action::pause)),
     action("reboot", "os_compute_api:servers:reboot", handler!(servers::action::reboot)),
+    action("rebuild", "os_compute_api:servers:rebuild", handler!(servers::lifecycle::rebuild)),
     action(
         "removeSecurityGroup",
         "os_compute_api:os-security-groups:remove",
         handler!(servers::api::remove_security_group),
     ),
+    action("rescue", "os_compute_api:os-rescue", handler!(servers::lifecycle::rescue)),
+    action("resize", "os_compute_api:servers:resize", handler!(servers::lifecycle::resize)),
+    action("restore", "os_compute_api:os-deferred-delete:restore", handler!(servers::lifecycle::restore)),
+    action("resume", "os_compute_api:os-suspend-server:resume", handler!(servers::action::resume)),
+    action("revertResize", "os_compute_api:servers:revert_resize", handler!(servers::lifecycle::revert_resize)),
+    action("shelve", "os_compute_api:os-shelve:shelve", handler!(servers::lifecycle::shelve)),
+    action("shelveOffload", "os_compute_api:os-shelve:shelve_offload", handler!(servers::lifecycle::shelve_offload)),
+    action("suspend", "os_compute_api:os-suspend-server:suspend", handler!(servers::action::suspend)),
+    action("unlock", "os_compute_api:os-lock-server:unlock", handler!(servers::action::unlock)),
+    action("unpause", "os_compute_api:os-pause-server:unpause", handler!(servers::action::unpause)),
+    action("unrescue", "os_compute_api:os-unrescue", handler!(servers::lifecycle::unrescue)),
+    action("unshelve", "os_compute_api:os-shelve:unshelve", handler!(servers::lifecycle::unshelve)),
     // What hangs on a server.
+    Route::get(
+        "/v2.1/servers/{id}/diagnostics",
+        Rule("os_compute_api:os-server-diagnostics"),
+        handler!(servers::action::diagnostics),
+    ),
+    Route::get(
+        "/v2.1/servers/{id}/migrations",
+        Rule("os_compute_api:servers:migrations:index"),
+        handler!(migrations::list_of_server),
+    )
+    .since(2, 23),
+    Route::get(
+        "/v2.1/servers/{id}/migrations/{migration_id}",
+        Rule("os_compute_api:servers:migrations:show"),
+        handler!(migrations::none_under_way),
+    )
+    .since(2, 23),
+    Route::delete(
+        "/v2.1/servers/{id}/migrations/{migration_id}",
+        Rule("os_compute_api:servers:migrations:delete"),
+        handler!(migrations::none_under_way),
+    )
+    .since(2, 24),
+    Route::action(
+        "/v2.1/servers/{id}/migrations/{migration_id}/action",
+        "force_complete",
+        Rule("os_compute_api:servers:migrations:force_complete"),
+        handler!(migrations::none_under_way),
+    )
+    .since(2, 22),
     Route::get("/v2.1/servers/{id}/ips", Rule("os_compute_api:ips:index"), handler!(servers::api::ips)),
     Route::get(
         "/v2.1/servers/{id}/ips/{network}",
@@ -213,6 +270,80 @@ pub const ROUTES: &[Route] = &[
     )
     .until(2, 52),
     Route::get("/v2.1/os-aggregates", Rule("os_compute_api:os-aggregates:index"), handler!(aggregates::list)),
+    Route::get("/v2.1/os-aggregates/{id}", Rule("os_compute_api:os-aggregates:show"), handler!(aggregates::show)),
+    Route::post("/v2.1/os-aggregates", Rule("os_compute_api:os-aggregates:create"), handler!(aggregates::create)),
+    Route::put("/v2.1/os-aggregates/{id}", Rule("os_compute_api:os-aggregates:update"), handler!(aggregates::update)),
+    Route::delete(
+        "/v2.1/os-aggregates/{id}",
+        Rule("os_compute_api:os-aggregates:delete"),
+        handler!(aggregates::delete),
+    ),
+    Route::action(
+        "/v2.1/os-aggregates/{id}/action",
+        "add_host",
+        Rule("os_compute_api:os-aggregates:add_host"),
+        handler!(aggregates::add_host),
+    ),
+    Route::action(
+        "/v2.1/os-aggregates/{id}/action",
+        "remove_host",
+        Rule("os_compute_api:os-aggregates:remove_host"),
+        handler!(aggregates::remove_host),
+    ),
+    Route::action(
+        "/v2.1/os-aggregates/{id}/action",
+        "set_metadata",
+        Rule("os_compute_api:os-aggregates:set_metadata"),
+        handler!(aggregates::set_metadata),
+    ),
+    Route::post(
+        "/v2.1/os-aggregates/{id}/images",
+        Rule("compute:aggregates:images"),
+        handler!(aggregates::cache_images),
+    )
+    .since(2, 81),
+    Route::get("/v2.1/os-hosts", Rule("os_compute_api:os-hosts:list"), handler!(host_admin::list)).until(2, 42),
+    Route::get("/v2.1/os-hosts/{name}", Rule("os_compute_api:os-hosts:show"), handler!(host_admin::show)).until(2, 42),
+    Route::put("/v2.1/os-hosts/{name}", Rule("os_compute_api:os-hosts:update"), handler!(host_admin::update))
+        .until(2, 42),
+    Route::get("/v2.1/os-hosts/{name}/startup", Rule("os_compute_api:os-hosts:start"), handler!(host_admin::power))
+        .until(2, 42),
+    Route::get("/v2.1/os-hosts/{name}/shutdown", Rule("os_compute_api:os-hosts:shutdown"), handler!(host_admin::power))
+        .until(2, 42),
+    Route::get("/v2.1/os-hosts/{name}/reboot", Rule("os_compute_api:os-hosts:reboot"), handler!(host_admin::power))
+        .until(2, 42),
+    Route::get(
+        "/v2.1/os-instance_usage_audit_log",
+        Rule("os_compute_api:os-instance-usage-audit-log:list"),
+        handler!(host_admin::audit_log),
+    ),
+    Route::get(
+        "/v2.1/os-instance_usage_audit_log/{before}",
+        Rule("os_compute_api:os-instance-usage-audit-log:show"),
+        handler!(host_admin::audit_log),
+    ),
+    Route::post(
+        "/v2.1/os-server-external-events",
+        Rule("os_compute_api:os-server-external-events:create"),
+        handler!(host_admin::external_events),
+    ),
+    Route::get("/v2.1/os-migrations", Rule("os_compute_api:os-migrations:index"), handler!(migrations::list)),
+    Route::get("/v2.1/os-server-groups", Rule("os_compute_api:os-server-groups:index"), handler!(server_groups::list)),
+    Route::get(
+        "/v2.1/os-server-groups/{id}",
+        Rule("os_compute_api:os-server-groups:show"),
+        handler!(server_groups::show),
+    ),
+    Route::post(
+        "/v2.1/os-server-groups",
+        Rule("os_compute_api:os-server-groups:create"),
+        handler!(server_groups::create),
+    ),
+    Route::delete(
+        "/v2.1/os-server-groups/{id}",
+        Rule("os_compute_api:os-server-groups:delete"),
+        handler!(server_groups::delete),
+    ),
     Route::get("/v2.1/os-availability-zone", Rule("os_compute_api:os-availability-zone:list"), handler!(zones::list)),
     Route::get(
         "/v2.1/os-availability-zone/detail",

@@ -116,11 +116,11 @@ fn vcpus(server: &Ran) -> i64 {
 }
 
 fn memory_mib(server: &Ran) -> i64 {
-    server.flavor["ram"].as_i64().unwrap_or(0)
+    server.flavor["memory_mib"].as_i64().unwrap_or(0)
 }
 
 fn disk_gib(server: &Ran) -> i64 {
-    ["disk", "ephemeral"].iter().filter_map(|part| server.flavor[*part].as_i64()).sum()
+    ["disk_gib", "ephemeral_gib"].iter().filter_map(|part| server.flavor[*part].as_i64()).sum()
 }
 
 #[cfg(test)]
@@ -136,7 +136,7 @@ mod tests {
             id: "s".into(),
             project_id: "p".into(),
             name: "s".into(),
-            flavor: json!({"name": "m", "vcpus": 2, "ram": 512, "disk": 10, "ephemeral": 1}),
+            flavor: json!({"name": "m", "vcpus": 2, "memory_mib": 512, "disk_gib": 10, "ephemeral_gib": 1}),
             vm_state: "active".into(),
             node: None,
             launched_at: ago(from_hours_ago),

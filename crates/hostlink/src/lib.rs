@@ -45,6 +45,16 @@ impl fmt::Debug for Metadata {
     }
 }
 
+/// Leaves out the password.
+impl fmt::Debug for SetPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SetPassword")
+            .field("server_id", &self.server_id)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Leaves out the token.
 impl fmt::Debug for JoinRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

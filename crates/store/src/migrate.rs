@@ -30,6 +30,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0021_delegation",
     "0030_federation",
     "0040_journal",
+    "0060_compute_wider",
     "0070_image_deliveries",
     "0071_metadefs",
     "0080_network_addressing",

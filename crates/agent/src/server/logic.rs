@@ -27,6 +27,12 @@ pub(super) enum GuestAction {
     Restart,
     /// It runs as wanted.
     Keep,
+    /// It runs and should stand still in memory.
+    Pause,
+    /// It stands still in memory, brought to it by us, and should run.
+    Resume,
+    /// It is on and should be on disk.
+    Suspend,
     /// It runs and should not.
     BringDown,
     /// It is off, by wish or by its own doing.
@@ -35,11 +41,11 @@ pub(super) enum GuestAction {
     Stale,
 }
 
-/// Compares what is wanted with what is.
-pub(super) fn decide(spec: &ServerSpec, observed: Option<&ObservedGuest>) -> GuestAction {
-    use GuestAction::{BringDown, Keep, LeaveOff, Restart, Stale, Start};
+/// Compares what is wanted with what is. `held`: the guest was brought to a stand by us.
+pub(super) fn decide(spec: &ServerSpec, observed: Option<&ObservedGuest>, held: bool) -> GuestAction {
+    use GuestAction::{BringDown, Keep, LeaveOff, Pause, Restart, Resume, Stale, Start, Suspend};
     let boot = boot(spec);
-    let wants_running = spec.power() == WantedPower::Running;
+    let wants_running = !matches!(spec.power(), WantedPower::Stopped | WantedPower::Unspecified);
     let Some(guest) = observed else { return if wants_running { Start } else { LeaveOff } };
     match (&guest.power, wants_running) {
         (GuestPower::Off { .. }, false) => LeaveOff,
@@ -49,9 +55,14 @@ pub(super) fn decide(spec: &ServerSpec, observed: Option<&ObservedGuest>) -> Gue
         // The boot that is wanted has ended: go on only where neither the guest nor a crash ended it.
         (GuestPower::Off { end }, true) => match end {
             GuestEnd::ByGuest | GuestEnd::Crashed(_) => LeaveOff,
-            GuestEnd::ByHost | GuestEnd::HostRestart | GuestEnd::StartFailed(_) => Start,
+            GuestEnd::Suspended if spec.power() == WantedPower::Suspended => LeaveOff,
+            GuestEnd::Suspended | GuestEnd::ByHost | GuestEnd::HostRestart | GuestEnd::StartFailed(_) => Start,
         },
         (_, true) if guest.boot < boot => Restart,
+        (GuestPower::Panicked, true) => Keep,
+        (_, true) if spec.power() == WantedPower::Suspended => Suspend,
+        (GuestPower::Running, true) if spec.power() == WantedPower::Paused => Pause,
+        (GuestPower::Paused, true) if held && spec.power() == WantedPower::Running => Resume,
         (_, true) => Keep,
     }
 }
@@ -63,6 +74,7 @@ pub(super) fn power(observed: Option<&ObservedGuest>) -> Power {
         Some(GuestPower::Running) => Power::Running,
         Some(GuestPower::Paused) => Power::Paused,
         Some(GuestPower::Panicked | GuestPower::Off { end: GuestEnd::Crashed(_) }) => Power::Crashed,
+        Some(GuestPower::Off { end: GuestEnd::Suspended }) => Power::Suspended,
         Some(GuestPower::Off { .. }) => Power::Shutdown,
     }
 }
@@ -109,6 +121,7 @@ pub(super) fn guest_spec(spec: &ServerSpec, disks: Vec<GuestDisk>, datapath: Dat
         machine: Machine::Q35,
         firmware,
         disks,
+        sockets: None,
         nics: spec.ports.iter().map(|port| guest_nic(port, datapath)).collect(),
     })
 }
@@ -130,6 +143,36 @@ pub(super) fn root_disk(disk: Disk, spec: &ServerSpec) -> GuestDisk {
     }
 }
 
+/// The disks of a guest that is rescued: it boots from the rescue disk. With `hw_rescue_device` or `hw_rescue_bus` its
+/// own disks stay what they were, and the rescue disk comes last (Nova's stable device rescue); else it comes first.
+pub(super) fn with_rescue(mut disks: Vec<GuestDisk>, rescue: Disk, spec: &ServerSpec) -> Vec<GuestDisk> {
+    let property = |name: &str| spec.hardware.get(name).map(String::as_str);
+    let (device, bus) = (property("hw_rescue_device"), property("hw_rescue_bus"));
+    let is_cdrom = device == Some("cdrom");
+    let bus = match (bus, is_cdrom) {
+        (Some("sata" | "ide"), true) => DiskBus::SataCdrom,
+        (_, true) => DiskBus::Cdrom,
+        (Some("sata" | "ide"), false) => DiskBus::Sata,
+        (Some("scsi" | "usb"), false) => DiskBus::Scsi,
+        _ => disks.first().map_or(DiskBus::Virtio, |disk| disk.bus),
+    };
+    for disk in &mut disks {
+        disk.boot_index = disk.boot_index.map(|index| index + 1);
+    }
+    let rescue = GuestDisk {
+        id: "rescue".into(),
+        path: rescue.path,
+        format: rescue.format,
+        bus,
+        read_only: is_cdrom,
+        boot_index: Some(0),
+        serial: None,
+    };
+    let stable = device.is_some() || property("hw_rescue_bus").is_some();
+    disks.insert(if stable { disks.len() } else { 0 }, rescue);
+    disks
+}
+
 /// The config drive: on virtio, so that a system that boots here can read it even without drivers for CD-ROMs.
 pub(super) fn config_disk(disk: Disk) -> GuestDisk {
     GuestDisk {
@@ -147,7 +190,7 @@ pub(super) fn config_disk(disk: Disk) -> GuestDisk {
 pub(super) fn guest_nic(port: &Port, datapath: Datapath) -> GuestNic {
     let id = PortId::new(port.id.clone());
     let tap = tap_name(&id);
-    GuestNic { id, mac: port.mac.clone(), tap, mtu: port.mtu, vnet_hdr: datapath.vnet_hdr() }
+    GuestNic { id, mac: port.mac.clone(), tap, mtu: port.mtu, vnet_hdr: datapath.vnet_hdr(), socket: None }
 }
 
 /// A port as the host's switch sees it.
@@ -185,12 +228,13 @@ mod tests {
 
     #[test]
     fn what_to_do_about_a_guest() {
-        use GuestAction::{BringDown, Keep, LeaveOff, Restart, Stale, Start};
+        use GuestAction::{BringDown, Keep, LeaveOff, Pause, Restart, Resume, Stale, Start, Suspend};
         let guest = |boot, power| Some(ObservedGuest { id: ServerId::new("s"), boot, power, pid: None });
         let off = |end| GuestPower::Off { end };
         let crashed = || GuestEnd::Crashed("killed".into());
         let run = WantedPower::Running;
         let stop = WantedPower::Stopped;
+        let (pause, suspend) = (WantedPower::Paused, WantedPower::Suspended);
         let table = [
             (run, None, Start),
             (stop, None, LeaveOff),
@@ -211,11 +255,22 @@ mod tests {
             (run, guest(2, off(GuestEnd::StartFailed("no memory".into()))), Start),
             (run, guest(1, off(GuestEnd::ByGuest)), Start),
             (run, guest(1, off(crashed())), Start),
+            (run, guest(2, off(GuestEnd::Suspended)), Start),
+            (suspend, guest(2, off(GuestEnd::Suspended)), LeaveOff),
+            (suspend, guest(2, GuestPower::Running), Suspend),
+            (suspend, guest(2, GuestPower::Paused), Suspend),
+            (suspend, guest(2, off(GuestEnd::ByGuest)), LeaveOff),
+            (pause, guest(2, GuestPower::Running), Pause),
+            (pause, guest(2, GuestPower::Paused), Keep),
+            (pause, guest(1, GuestPower::Running), Restart),
+            (pause, None, Start),
         ];
         for (wanted, observed, action) in table {
             let spec = ServerSpec { power: wanted.into(), boot: 2, ..ServerSpec::default() };
-            assert_eq!(decide(&spec, observed.as_ref()), action, "{wanted:?} {observed:?}");
+            assert_eq!(decide(&spec, observed.as_ref(), false), action, "{wanted:?} {observed:?}");
         }
+        let spec = ServerSpec { power: run.into(), boot: 2, ..ServerSpec::default() };
+        assert_eq!(decide(&spec, guest(2, GuestPower::Paused).as_ref(), true), Resume);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use drivers::{
-    disk::RootSpec,
+    disk::{CHECKPOINT, RootSpec, SAVING},
     hypervisor::{GuestDisk, HypervisorError, ObservedGuest},
     network::NetworkError,
 };
@@ -22,6 +22,9 @@ use crate::{
     ledger::{Entry, State},
     metadata,
 };
+
+/// The root disk among a guest's disks.
+const ROOT: &str = "root";
 
 /// What a pass works with.
 pub(super) struct Pass<'a> {
@@ -94,23 +97,46 @@ impl<'a> Pass<'a> {
     }
 
     async fn bring_about(&mut self, spec: &ServerSpec) -> Result<(), Halt> {
+        self.renew_disks(spec).await?;
         let observed = self.observe().await?;
-        match logic::decide(spec, observed.as_ref()) {
-            GuestAction::Start => self.start(spec).await?,
-            GuestAction::Restart => {
+        let held = self.server.with_entry(|entry| entry.held);
+        let mut action = logic::decide(spec, observed.as_ref(), held);
+        if matches!(action, GuestAction::Start | GuestAction::Restart) {
+            if action == GuestAction::Restart {
                 self.bring_down(spec).await?;
-                self.start(spec).await?;
             }
+            self.start(spec).await?;
+            // What was started may still have to be brought to a stand.
+            action = match (spec.power(), action) {
+                (WantedPower::Paused, _) => GuestAction::Pause,
+                (WantedPower::Suspended, _) => GuestAction::Suspend,
+                _ => GuestAction::Start,
+            };
+        }
+        match action {
+            GuestAction::Start => self.hold(false).await?,
+            GuestAction::Restart | GuestAction::LeaveOff => {}
             GuestAction::Keep => {
                 self.plug(spec).await?;
                 self.attach(spec).await?;
                 self.read_consoles().await;
             }
-            GuestAction::BringDown => {
-                self.bring_down(spec).await?;
+            GuestAction::Pause => {
+                self.hold(true).await?;
+                self.host.drivers.hypervisor.pause_guest(&self.server.id).await?;
                 self.observe().await?;
             }
-            GuestAction::LeaveOff => {}
+            GuestAction::Resume => {
+                self.host.drivers.hypervisor.resume_guest(&self.server.id).await?;
+                self.hold(false).await?;
+                self.observe().await?;
+            }
+            GuestAction::Suspend => self.suspend(spec).await?,
+            GuestAction::BringDown => {
+                self.bring_down(spec).await?;
+                self.hold(false).await?;
+                self.observe().await?;
+            }
             GuestAction::Stale => {
                 let known = observed.map_or(0, |guest| guest.boot);
                 return Err(
@@ -119,6 +145,8 @@ impl<'a> Pass<'a> {
             }
         }
         self.drop_ports(spec).await?;
+        self.drop_disks(spec).await?;
+        self.save(spec).await?;
         {
             let mut status = self.server.status();
             if spec.power() == WantedPower::Stopped {
@@ -127,6 +155,101 @@ impl<'a> Pass<'a> {
             status.settle();
         }
         self.server.publish(self.host);
+        Ok(())
+    }
+
+    /// Into the ledger that the guest was brought to a stand by us, or that it was not.
+    async fn hold(&self, held: bool) -> Result<(), Halt> {
+        Ok(self.server.record(&self.host.ledger, |entry| Entry { held, ..entry }).await?)
+    }
+
+    async fn suspend(&mut self, spec: &ServerSpec) -> Result<(), Halt> {
+        self.hold(true).await?;
+        let datapath = self.host.drivers.network.datapath();
+        let nics: Vec<_> = spec.ports.iter().map(|port| logic::guest_nic(port, datapath)).collect();
+        self.host.drivers.hypervisor.suspend_guest(&self.server.id, &nics).await?;
+        self.observe().await?;
+        Ok(())
+    }
+
+    /// Disks that are to be made anew go, and with them the guest that has them open; one that is to be again what it
+    /// was goes back. A disk that is to be kept as it is now is kept once its guest is off.
+    async fn renew_disks(&mut self, spec: &ServerSpec) -> Result<(), Halt> {
+        let Some(root) = &spec.root_disk else { return Ok(()) };
+        let (host, id) = (self.host, &self.server.id);
+        let (build, rollback) = self.server.with_entry(|entry| (entry.build, entry.rollback));
+        if build < root.build {
+            self.server.publish_progress(host, Phase::Stopping);
+            host.drivers.hypervisor.stop_guest(id).await?;
+            host.drivers.disks.remove_root(id).await?;
+            self.server.record(&host.ledger, |entry| Entry { build: root.build, ..entry }).await?;
+        }
+        if rollback < root.rollback {
+            self.server.publish_progress(host, Phase::Stopping);
+            host.drivers.hypervisor.stop_guest(id).await?;
+            host.drivers.disks.roll_back(id).await?;
+            self.server.record(&host.ledger, |entry| Entry { rollback: root.rollback, ..entry }).await?;
+        } else if root.checkpoint {
+            let observed = self.observe().await?;
+            let is_on = observed.as_ref().is_some_and(|guest| guest.power.is_on());
+            let goes_down = observed.is_some_and(|guest| guest.boot < logic::boot(spec));
+            if is_on && goes_down {
+                self.bring_down(spec).await?;
+            }
+            if !is_on || goes_down {
+                host.drivers.disks.ensure_checkpoint(id).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets a checkpoint and a rescue disk that are not wanted any more.
+    async fn drop_disks(&self, spec: &ServerSpec) -> Result<(), Failure> {
+        let (drivers, id) = (&self.host.drivers, &self.server.id);
+        let is_on = matches!(self.server.status().power, Power::Running | Power::Paused | Power::Crashed);
+        if spec.rescue_disk.is_none() {
+            drivers.disks.remove_rescue(id).await?;
+        }
+        let kept = spec.root_disk.as_ref().is_some_and(|root| root.checkpoint);
+        if !kept && is_on {
+            drivers.hypervisor.drop_disk_snapshot(id, ROOT, CHECKPOINT).await?;
+        } else if !kept {
+            drivers.disks.remove_checkpoint(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the image that is wanted of the root disk and delivers it, once.
+    async fn save(&mut self, spec: &ServerSpec) -> Result<(), Halt> {
+        let (drivers, id) = (&self.host.drivers, &self.server.id);
+        if spec.save_as_image.is_empty() {
+            if self.server.with_entry(|entry| !entry.saved_as.is_empty()) {
+                drivers.disks.remove_exports(id).await?;
+                self.server.record(&self.host.ledger, |entry| Entry { saved_as: String::new(), ..entry }).await?;
+            }
+            return Ok(());
+        }
+        if self.server.with_entry(|entry| entry.saved_as == spec.save_as_image) {
+            return Ok(());
+        }
+        let image = ImageId::new(spec.save_as_image.clone());
+        self.server.publish_progress(self.host, Phase::Saving);
+        let is_on = matches!(self.server.status().power, Power::Running | Power::Paused | Power::Crashed);
+        let file = match drivers.disks.observe_export(id, &image).await? {
+            Some(file) => file,
+            None if is_on => {
+                drivers.hypervisor.snapshot_disk(id, ROOT, SAVING).await?;
+                let copied = drivers.disks.ensure_export(id, &image, Some(SAVING)).await;
+                drivers.hypervisor.drop_disk_snapshot(id, ROOT, SAVING).await?;
+                copied?
+            }
+            None => drivers.disks.ensure_export(id, &image, None).await?,
+        };
+        let host = self.host;
+        self.interruptible(host.images.deliver(&image, &file)).await?;
+        let saved_as = spec.save_as_image.clone();
+        self.server.record(&host.ledger, |entry| Entry { saved_as, ..entry }).await?;
+        host.drivers.disks.remove_exports(id).await?;
         Ok(())
     }
 
@@ -142,6 +265,9 @@ impl<'a> Pass<'a> {
             return Err(Failure::InvalidSpec("a server needs a root disk".into()).into());
         };
         self.fetch_base(root).await?;
+        if let Some(rescue) = &spec.rescue_disk {
+            self.fetch_base(rescue).await?;
+        }
         let host = self.host;
         let _permit = self.interruptible(async { Ok::<_, Failure>(host.starts.acquire().await) }).await?;
         self.server.publish_progress(host, Phase::PreparingDisk);
@@ -176,6 +302,10 @@ impl<'a> Pass<'a> {
         if spec.config_drive {
             let files = metadata::config_files(spec.metadata.as_ref().unwrap_or(&Default::default()));
             result.push(logic::config_disk(disks.ensure_config_drive(id, &files).await?));
+        }
+        if let Some(rescue) = &spec.rescue_disk {
+            let wanted = RootSpec { base: ImageId::new(rescue.image_id.clone()), size_gib: rescue.size_gib };
+            result = logic::with_rescue(result, disks.ensure_rescue(id, &wanted).await?, spec);
         }
         Ok(result)
     }

@@ -313,6 +313,7 @@ pub fn spec(id: &str, network: &str) -> ServerSpec {
             format: "raw".into(),
             size_gib: 1,
             image_bytes: IMAGE.len() as u64,
+            ..RootDisk::default()
         }),
         metadata: Some(Metadata { meta_data_json: format!(r#"{{"uuid":"{id}"}}"#), ..Metadata::default() }),
         ports: vec![port],

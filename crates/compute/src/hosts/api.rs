@@ -57,6 +57,7 @@ impl ControlPlane for Hosts {
                 "disk_free_gib": stats.disk_free_gib,
                 "servers": stats.servers,
                 "servers_running": stats.servers_running,
+                "uptime_seconds": stats.uptime_seconds,
             });
             let mut tx = self.0.db.begin().await?;
             rows::seen(&mut tx, host, &stats).await?;

@@ -10,7 +10,10 @@ use hostlink::{FixedIp, Holding, MetadataPort, RootDisk, ServerSpec, WantedPower
 use prost::Message;
 use sha2::{Digest, Sha256};
 use store::{
-    compute::servers::{Phase, Power, Server},
+    compute::{
+        life::DiskImage,
+        servers::{Change, Hold, Phase, Power, Server},
+    },
     network::{ports::Port, subnets::Subnet},
 };
 
@@ -53,7 +56,15 @@ impl Interface {
 
 /// The whole wanted state of a server.
 pub fn spec(server: &Server, facts: &Facts, grace: Duration) -> ServerSpec {
-    let power = if server.wanted.running { WantedPower::Running } else { WantedPower::Stopped };
+    let power = match (server.wanted.running, server.wanted.hold) {
+        (false, _) => WantedPower::Stopped,
+        (true, Hold::No) => WantedPower::Running,
+        (true, Hold::Paused) => WantedPower::Paused,
+        (true, Hold::Suspended) => WantedPower::Suspended,
+    };
+    let life = &server.life;
+    let original = || DiskImage { id: server.image_id.clone(), image: server.image.clone() };
+    let root = life.root.clone().unwrap_or_else(original);
     let hardware =
         server.image.properties.iter().filter(|(name, _)| name.starts_with("hw_") || name.starts_with("os_"));
     ServerSpec {
@@ -67,18 +78,35 @@ pub fn spec(server: &Server, facts: &Facts, grace: Duration) -> ServerSpec {
         vcpus: u32::try_from(server.flavor.vcpus).unwrap_or(1),
         memory_mib: unsigned(server.flavor.memory_mib),
         root_disk: Some(RootDisk {
-            image_id: server.image_id.as_str().to_owned(),
-            hash_algorithm: "sha256".to_owned(),
-            hash: server.image.sha256.clone(),
-            format: server.image.format.clone(),
-            size_gib: unsigned(server.flavor.disk_gib),
-            image_bytes: unsigned(server.image.bytes),
+            build: life.build,
+            checkpoint: life.old.is_some() && server.wanted.change != Change::ConfirmResize,
+            rollback: life.rollback,
+            ..disk(&root, server.flavor.disk_gib)
         }),
+        rescue_disk: life
+            .rescue
+            .as_ref()
+            .filter(|_| server.wanted.change != Change::Unrescue)
+            .map(|rescue| disk(rescue, server.flavor.disk_gib)),
+        save_as_image: life.snapshot.as_ref().map_or_else(String::new, |snapshot| snapshot.image.to_string()),
+        extra_specs: server.flavor.extra_specs.clone(),
         config_drive: server.config_drive,
         metadata: Some(metadata::documents(server, facts)),
         ports: facts.interfaces.iter().map(port).collect(),
         hardware: hardware.map(|(name, value)| (name.clone(), value.clone())).collect(),
         project_id: server.project_id.as_str().to_owned(),
+    }
+}
+
+fn disk(from: &DiskImage, size_gib: i64) -> RootDisk {
+    RootDisk {
+        image_id: from.id.to_string(),
+        hash_algorithm: "sha256".to_owned(),
+        hash: from.image.sha256.clone(),
+        format: from.image.format.clone(),
+        size_gib: unsigned(size_gib),
+        image_bytes: unsigned(from.image.bytes),
+        ..RootDisk::default()
     }
 }
 
@@ -163,6 +191,7 @@ pub fn power(power: hostlink::Power) -> Power {
         hostlink::Power::Paused => Power::Paused,
         hostlink::Power::Crashed => Power::Crashed,
         hostlink::Power::Absent => Power::Absent,
+        hostlink::Power::Suspended => Power::Suspended,
     }
 }
 
@@ -176,6 +205,7 @@ pub fn phase(phase: hostlink::Phase) -> Phase {
         hostlink::Phase::PluggingPorts => Phase::PluggingPorts,
         hostlink::Phase::Starting => Phase::Starting,
         hostlink::Phase::Stopping => Phase::Stopping,
+        hostlink::Phase::Saving => Phase::Saving,
         hostlink::Phase::Removing => Phase::Removing,
         hostlink::Phase::Settled => Phase::Settled,
         hostlink::Phase::Failed => Phase::Failed,

@@ -1,7 +1,7 @@
 //! Handlers of a single server: show, update, delete, and what hangs on it and is short: addresses, security groups,
 //! volumes, the guest's password.
 
-use model::{Error, Result, id::ServerId};
+use model::{Error, Result, Timestamp, id::ServerId};
 use serde_json::{Value, json};
 use store::{
     Conn, Tx,
@@ -16,7 +16,7 @@ use store::{
 use web::{Cx, Reply, StatusCode, Target, Version};
 
 use super::{
-    action, create, logic,
+    action, create, lifecycle, logic,
     view::{Addresses, Amount, View, Viewing},
     wire::Update,
 };
@@ -49,15 +49,25 @@ pub async fn load(cx: &Cx, conn: &mut Conn) -> Result<Server> {
     Ok(server)
 }
 
-/// The same, locked for a change.
+/// The same, its row locked, whether its owner has locked it or not.
 ///
 /// # Errors
-/// As [`load`]; conflict where it is locked.
-pub async fn load_for_change(cx: &Cx, tx: &mut Tx) -> Result<Server> {
+/// As [`load`].
+pub async fn load_locked(cx: &Cx, tx: &mut Tx) -> Result<Server> {
     let id = cx.param("id");
     let server = servers::lock(tx, id).await?.filter(|server| server.deleted_at.is_none());
     let server = server.ok_or_else(|| not_found(id))?;
     cx.authorize_found(&target(&server), || not_found(id))?;
+    Ok(server)
+}
+
+/// The same, for a change.
+///
+/// # Errors
+/// As [`load`]; conflict where it is locked.
+pub async fn load_for_change(cx: &Cx, tx: &mut Tx) -> Result<Server> {
+    let server = load_locked(cx, tx).await?;
+    let id = &server.id;
     if server.locked && !cx.caller.has_role("admin") {
         return Err(Error::conflict("InstanceIsLocked", format!("Instance {id} is locked")));
     }
@@ -122,21 +132,57 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     reply(cx, &mut *cx.db().read().await?, &server, amount).await
 }
 
-/// `DELETE /servers/{id}`, and `forceDelete`. Asked for again, it changes nothing.
+/// `DELETE /servers/{id}`. Asked for again, it changes nothing.
 pub async fn delete(cx: &Cx) -> Result<Reply> {
     let mut tx = cx.db().begin().await?;
     let mut server = load_for_change(cx, &mut tx).await?;
-    if server.delete_wanted_at.is_none() {
-        let now = tx.now();
-        server.delete_wanted_at = Some(now);
-        server.wanted.generation += 1;
-        logic::refresh(&mut server, now);
-        servers::update(&mut tx, &server).await?;
-        action::begin(cx, &mut tx, &server, "delete", "compute_terminate_instance").await?;
-        flows::wake(&mut tx, &server.id);
+    if server.delete_wanted_at.is_none() && !lifecycle::soft_delete(cx, &mut tx, &mut server).await? {
+        end(&mut server, tx.now());
     }
+    finish_delete(cx, tx, &server).await
+}
+
+/// `forceDelete`: at once, also where deleted servers could be restored.
+pub async fn force_delete(cx: &Cx) -> Result<Reply> {
+    let mut tx = cx.db().begin().await?;
+    let mut server = load_for_change(cx, &mut tx).await?;
+    if server.delete_wanted_at.is_none() {
+        end(&mut server, tx.now());
+    }
+    finish_delete(cx, tx, &server).await
+}
+
+fn end(server: &mut Server, now: Timestamp) {
+    server.delete_wanted_at = Some(now);
+    server.wanted.generation += 1;
+    logic::refresh(server, now);
+}
+
+async fn finish_delete(cx: &Cx, mut tx: Tx, server: &Server) -> Result<Reply> {
+    servers::update(&mut tx, server).await?;
+    action::begin(cx, &mut tx, server, "delete", "compute_terminate_instance").await?;
+    flows::wake(&mut tx, &server.id);
     tx.commit().await?;
     Ok(Reply::no_content())
+}
+
+/// What `rebuild` answers: the server, with a password where the guest may use one.
+pub(super) async fn reply_rebuilt(cx: &Cx, server: &Server, password: &str) -> Result<Reply> {
+    let mut conn = cx.db().read().await?;
+    let amount = if cx.version >= Version(2, 75) { Amount::Full } else { Amount::Core };
+    let details = details(cx, &mut conn, server).await?;
+    let viewing = Viewing::new(cx, cx.can("os_compute_api:os-extended-server-attributes", &target(server)));
+    let view = View { viewing: &viewing, server, details: &details, amount };
+    let mut shown = serde_json::to_value(view).map_err(|e| Error::internal("writing a response", e))?;
+    shown["adminPass"] = json!(password);
+    if cx.version >= Version(2, 54) {
+        shown["key_name"] = json!(server.key_name);
+    }
+    if cx.version >= Version(2, 57) {
+        shown["user_data"] = json!(server.user_data);
+    }
+    let location = format!("{}/v2.1/servers/{}", cx.service_url(), server.id);
+    Ok(Reply::json(StatusCode::ACCEPTED, &json!({ "server": shown }))?.with("location", location))
 }
 
 /// `GET /servers/{id}/ips`.

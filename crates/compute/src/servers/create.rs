@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use store::{
     Tx,
     compute::{
-        default_quota, flavors, hosts, keypairs, server_labels,
+        default_quota, flavors, hosts, keypairs, server_groups, server_labels,
         servers::{self, FlavorCopy, ImageCopy, Server},
     },
     flows, images,
@@ -39,8 +39,8 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
     }
     let (min, max) = counts(&request)?;
     let mut tx = cx.db().begin().await?;
-    let flavor = find_flavor(cx, &mut tx, &project, &request).await?;
-    let image = find_image(cx, &mut tx, &project, &request).await?;
+    let flavor = find_flavor(cx, &mut tx, &project, request.flavor_id().as_ref()).await?;
+    let image = find_image(cx, &mut tx, &project, request.image_ref.as_ref()).await?;
     check_fit(cx, &project, &flavor, &image)?;
     let key = find_key(cx, &mut tx, &request).await?;
     let (zone, host) = find_zone(cx, &mut tx, &project, &state.config.zone, &request).await?;
@@ -49,6 +49,9 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
     let count = affordable(&mut tx, &project, &flavor, (min, max)).await?;
     let plans = networks::plan(cx, &mut tx, &project, request.networks.as_ref(), count).await?;
     let groups = networks::groups(&mut tx, &project, &request.security_groups).await?;
+
+    let group = find_group(&mut tx, &project, &hints).await?;
+    check_group_room(&mut tx, &project, group.as_deref(), count).await?;
 
     let template = template(cx, &tx, &project, &request, (&flavor, &image));
     let template = Server {
@@ -63,6 +66,9 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
     for number in 1..=count {
         let server = numbered(&template, &request, number, max);
         insert(cx, &mut tx, &server, &request, &plans, groups.as_deref(), state).await?;
+        if let Some(group) = &group {
+            server_groups::add_member(&mut tx, group, &server.id).await?;
+        }
         first.get_or_insert(server);
     }
     tx.commit().await?;
@@ -90,7 +96,7 @@ fn reply(cx: &Cx, request: &Create, server: &Server) -> Result<Reply> {
 }
 
 /// Twelve letters and digits, without those that look alike.
-fn new_password() -> String {
+pub fn new_password() -> String {
     const LETTERS: &[u8] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz";
     let random: [u8; 12] = rand::random();
     random.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()
@@ -103,10 +109,7 @@ fn check(cx: &Cx, request: &Create) -> Result<()> {
         check_user_data(data)?;
     }
     if request.personality.as_ref().is_some_and(|files| !files.is_empty()) {
-        return Err(Error::bad_request(
-            "PersonalityUnsupported",
-            "File injection is not supported; use user_data or a config drive.",
-        ));
+        return Err(no_personality());
     }
     check_tags(&request.tags)?;
     check_disks(request)?;
@@ -114,10 +117,21 @@ fn check(cx: &Cx, request: &Create) -> Result<()> {
         check_hostname(hostname, cx.version)?;
     }
     if request.trusted_image_certificates.as_ref().is_some_and(|certificates| !certificates.is_empty()) {
-        let message = "This cloud does not validate image signatures; leave trusted_image_certificates out.";
-        return Err(Error::bad_request("CertificateValidationUnsupported", message));
+        return Err(no_certificates());
     }
     check_access(request.access_ipv4.as_deref(), request.access_ipv6.as_deref())
+}
+
+/// Files are not written into images.
+pub fn no_personality() -> Error {
+    let message = "File injection is not supported; use user_data or a config drive.";
+    Error::bad_request("PersonalityUnsupported", message)
+}
+
+/// Signatures are not looked at.
+pub fn no_certificates() -> Error {
+    let message = "This cloud does not validate image signatures; leave trusted_image_certificates out.";
+    Error::bad_request("CertificateValidationUnsupported", message)
 }
 
 /// How many servers are asked for: at least, at most.
@@ -144,7 +158,11 @@ fn counts(request: &Create) -> Result<(u32, u32)> {
     Ok((min, max))
 }
 
-fn check_user_data(data: &str) -> Result<()> {
+/// Base64, and not too much of it.
+///
+/// # Errors
+/// Bad request for anything else.
+pub fn check_user_data(data: &str) -> Result<()> {
     if data.len() > USER_DATA_CHARS_MAX {
         return Err(Error::bad_request(
             "InstanceUserDataTooLarge",
@@ -243,8 +261,12 @@ fn check_disks(request: &Create) -> Result<()> {
     }
 }
 
-async fn find_flavor(cx: &Cx, tx: &mut Tx, project: &ProjectId, request: &Create) -> Result<flavors::Flavor> {
-    let id = request.flavor_id().ok_or_else(|| Error::bad_request("InvalidInput", "Invalid flavorRef provided."))?;
+/// The flavor, if the project may use it.
+///
+/// # Errors
+/// Bad request.
+pub async fn find_flavor(cx: &Cx, tx: &mut Tx, project: &ProjectId, id: Option<&String>) -> Result<flavors::Flavor> {
+    let id = id.ok_or_else(|| Error::bad_request("InvalidInput", "Invalid flavorRef provided."))?;
     let missing = || Error::bad_request("FlavorNotFound", format!("Flavor {id} could not be found."));
     let id = FlavorId::new(id.clone());
     let flavor = flavors::get(tx, &id).await?.filter(|f| !f.disabled).ok_or_else(missing)?;
@@ -252,8 +274,17 @@ async fn find_flavor(cx: &Cx, tx: &mut Tx, project: &ProjectId, request: &Create
     if usable { Ok(flavor) } else { Err(missing()) }
 }
 
-async fn find_image(cx: &Cx, tx: &mut Tx, project: &ProjectId, request: &Create) -> Result<images::Image> {
-    let reference = request.image_ref.as_deref().filter(|reference| !reference.is_empty());
+/// The image, if the project may see it and it has data.
+///
+/// # Errors
+/// Bad request.
+pub async fn find_image(
+    cx: &Cx,
+    tx: &mut Tx,
+    project: &ProjectId,
+    reference: Option<&String>,
+) -> Result<images::Image> {
+    let reference = reference.map(String::as_str).filter(|reference| !reference.is_empty());
     let reference = reference.ok_or_else(|| {
         Error::bad_request(
             "InvalidBDMBootSequence",
@@ -284,17 +315,27 @@ async fn find_image(cx: &Cx, tx: &mut Tx, project: &ProjectId, request: &Create)
 
 /// Whether the image fits into the flavor.
 fn check_fit(cx: &Cx, project: &ProjectId, flavor: &flavors::Flavor, image: &images::Image) -> Result<()> {
-    const GIB: i64 = 1 << 30;
-    if flavor.memory_mib < image.min_ram {
-        let message = "Flavor's memory is too small for requested image.";
-        return Err(Error::bad_request("FlavorMemoryTooSmall", message));
-    }
     if flavor.disk_gib == 0 {
         let rule = "os_compute_api:servers:create:zero_disk_flavor";
         if !cx.can(rule, &Target::project(project)) {
             let message = "Only volume-backed servers are allowed for flavors with zero disk.";
             return Err(Error::forbidden("BootFromVolumeRequiredForZeroDiskFlavor", message));
         }
+    }
+    check_copy_fits(&flavor_copy(flavor), image)
+}
+
+/// Whether the image fits into the flavor, whatever that was made of.
+///
+/// # Errors
+/// Bad request that says what is too small.
+pub fn check_copy_fits(flavor: &FlavorCopy, image: &images::Image) -> Result<()> {
+    const GIB: i64 = 1 << 30;
+    if flavor.memory_mib < image.min_ram {
+        let message = "Flavor's memory is too small for requested image.";
+        return Err(Error::bad_request("FlavorMemoryTooSmall", message));
+    }
+    if flavor.disk_gib == 0 {
         return Ok(());
     }
     let disk = flavor.disk_gib.saturating_mul(GIB);
@@ -357,6 +398,33 @@ async fn find_zone(
     Ok((zone, forced.or(requested)))
 }
 
+/// The server group that the hints name.
+async fn find_group(
+    tx: &mut Tx,
+    project: &ProjectId,
+    hints: &serde_json::Map<String, Value>,
+) -> Result<Option<String>> {
+    let Some(hint) = hints.get("group") else { return Ok(None) };
+    let id = hint.as_str().filter(|id| model::id::is_uuid_like(id)).ok_or_else(|| {
+        input::invalid(format!("Invalid input for field/attribute group. Value: {hint}. A server group has a UUID."))
+    })?;
+    match server_groups::get(tx, id).await? {
+        Some(group) if group.project_id == *project => Ok(Some(group.id)),
+        _ => Err(Error::bad_request("InstanceGroupNotFound", format!("Instance group {id} could not be found."))),
+    }
+}
+
+/// Whether the group may take so many members more.
+async fn check_group_room(tx: &mut Tx, project: &ProjectId, group: Option<&str>, more: u32) -> Result<()> {
+    let Some(group) = group else { return Ok(()) };
+    let limit = quotas::limit(tx, project, "server_group_members").await?;
+    let limit = limit.unwrap_or_else(|| default_quota("server_group_members"));
+    if limit >= 0 && server_groups::count_members(tx, group).await? + i64::from(more) > limit {
+        return Err(Error::forbidden("OverQuota", "Quota exceeded, too many servers in group"));
+    }
+    Ok(())
+}
+
 /// How many servers the project's quota allows: as many as asked for, or at least the minimum. Charges them.
 async fn affordable(tx: &mut Tx, project: &ProjectId, flavor: &flavors::Flavor, (min, max): (u32, u32)) -> Result<u32> {
     let each = [("instances", 1), ("cores", flavor.vcpus), ("ram", flavor.memory_mib)];
@@ -380,6 +448,32 @@ async fn affordable(tx: &mut Tx, project: &ProjectId, flavor: &flavors::Flavor, 
     Ok(u32::try_from(count).unwrap_or(max))
 }
 
+/// The flavor as servers keep it.
+pub fn flavor_copy(flavor: &flavors::Flavor) -> FlavorCopy {
+    FlavorCopy {
+        name: flavor.name.clone(),
+        vcpus: flavor.vcpus,
+        memory_mib: flavor.memory_mib,
+        disk_gib: flavor.disk_gib,
+        ephemeral_gib: flavor.ephemeral_gib,
+        swap_mib: flavor.swap_mib,
+        extra_specs: flavor.extra_specs.clone(),
+    }
+}
+
+/// The image as servers keep it.
+pub fn image_copy(image: &images::Image) -> ImageCopy {
+    ImageCopy {
+        name: image.name.clone().unwrap_or_default(),
+        sha256: image.sha256.clone().unwrap_or_default(),
+        format: image.disk_format.clone().unwrap_or_default(),
+        bytes: image.size.unwrap_or(0),
+        min_disk: image.min_disk,
+        min_ram: image.min_ram,
+        properties: image.properties.clone(),
+    }
+}
+
 /// What all servers of the request have in common.
 fn template(
     cx: &Cx,
@@ -393,25 +487,9 @@ fn template(
     Server {
         description: description.cloned(),
         flavor_id: flavor.id.clone(),
-        flavor: FlavorCopy {
-            name: flavor.name.clone(),
-            vcpus: flavor.vcpus,
-            memory_mib: flavor.memory_mib,
-            disk_gib: flavor.disk_gib,
-            ephemeral_gib: flavor.ephemeral_gib,
-            swap_mib: flavor.swap_mib,
-            extra_specs: flavor.extra_specs.clone(),
-        },
+        flavor: flavor_copy(flavor),
         image_id: image.id.clone(),
-        image: ImageCopy {
-            name: image.name.clone().unwrap_or_default(),
-            sha256: image.sha256.clone().unwrap_or_default(),
-            format: image.disk_format.clone().unwrap_or_default(),
-            bytes: image.size.unwrap_or(0),
-            min_disk: image.min_disk,
-            min_ram: image.min_ram,
-            properties: image.properties.clone(),
-        },
+        image: image_copy(image),
         user_data: request.user_data.clone().filter(|data| !data.is_empty()),
         config_drive: request.config_drive.is_some_and(|flag| flag.0),
         disk_config: request.disk_config.map_or("MANUAL", super::wire::DiskConfig::as_str).to_owned(),

@@ -8,11 +8,12 @@
 //!    build: ports are in OVN, the spec is sent, the guest runs ── hopeless, ────┤ ERROR
 //!      │                                                          too late      │
 //!      v                                                                        v
-//!     run <──── done, or failed: ERROR ──── change                           destroy ── nothing of it is on the host:
+//!     run <──── done, or failed ─────────── change <─ unshelved: schedule    destroy ── nothing of it is on the host:
 //!      │ idle                                 ^                                 │       ports, capacity, quota are given
 //!      ├── intent is newer than what the host ┘                                 │       back
-//!      │   has: start, stop, reboot, ports                                      ├── only the build failed ──> failed (idle)
-//!      └── the guest switched itself off: that is wanted now                    └── deleted ──> done
+//!      │   has: start, stop, rebuild, ports...                                  ├── only the build failed ──> failed (idle)
+//!      ├── the guest switched itself off: that is wanted now                    ├── shelved ──> run
+//!      └── its time has come: offloaded, confirmed, deleted                     └── deleted ──> done
 //!
 //!   any step ── its end is wanted ──> destroy
 //! ```
@@ -28,14 +29,20 @@ use model::{ErrorKind, Result, id::HostId, placement};
 use store::{
     Tx,
     compute::{
-        actions, allocations, hosts as host_rows, server_ports,
-        servers::{self, Change, Placed, Server},
+        actions, allocations, hosts as host_rows,
+        life::Mode,
+        server_groups, server_ports,
+        servers::{self, Change, FlavorCopy, Observed, Placed, Server, VmState},
     },
+    images::deliveries,
     network::ports,
     quotas,
 };
 
-use super::logic::{self, Progress};
+use super::{
+    ending,
+    logic::{self, Progress},
+};
 use crate::{State, hosts};
 
 const SCHEDULE: &str = "schedule";
@@ -79,12 +86,12 @@ impl Machine for ServerMachine {
 
     fn steps(&self) -> &'static [StepInfo] {
         const STEPS: &[StepInfo] = &[
-            StepInfo::new(SCHEDULE, "choose a host, claim its capacity, bind the ports", &[BUILD, FAILED]),
+            StepInfo::new(SCHEDULE, "choose a host, claim its capacity, bind the ports", &[BUILD, CHANGE, RUN, FAILED]),
             StepInfo::new(BUILD, "wait for the ports, tell the host, wait until the guest runs", &[RUN]),
-            StepInfo::new(RUN, "nothing to do; look whether intent has changed", &[CHANGE]),
-            StepInfo::new(CHANGE, "tell the host what is wanted now, wait until it is so", &[RUN]),
+            StepInfo::new(RUN, "nothing to do; look whether intent has changed", &[CHANGE, DESTROY]),
+            StepInfo::new(CHANGE, "tell the host what is wanted now, wait until it is so", &[RUN, SCHEDULE, DESTROY]),
             StepInfo::new(FAILED, "it could not be built; wait for its end", &[]),
-            StepInfo::new(DESTROY, "have the host remove it, give everything back", &[FAILED, flow::DONE]),
+            StepInfo::new(DESTROY, "have the host remove it, give everything back", &[RUN, FAILED, flow::DONE]),
         ];
         STEPS
     }
@@ -113,7 +120,7 @@ impl Machine for ServerMachine {
     fn expired<'a>(&'a self, cx: &'a StepCx, flow: &'a Flow, phase: &'a str) -> BoxFuture<'a, Result<Done>> {
         Box::pin(async move {
             let Some(server) = self.read(cx, flow).await? else { return cx.go(Next::done()).await };
-            let within = if phase == PHASE_BUILD { self.0.config.build_within } else { self.change_within() };
+            let within = if phase == PHASE_BUILD { self.0.config.build_within } else { self.within(&server) };
             let why = match server.observed.fault.as_str() {
                 "" if flow.reason.is_empty() => String::new(),
                 "" => format!(" It {}.", flow.reason),
@@ -139,8 +146,24 @@ impl ServerMachine {
         Ok(server.filter(|server| server.deleted_at.is_none()))
     }
 
-    fn change_within(&self) -> Duration {
-        self.0.config.change_within + self.0.config.grace
+    /// How long what is under way may take: where disks are made or copied, as long as a build.
+    fn within(&self, server: &Server) -> Duration {
+        let long = matches!(
+            server.wanted.change,
+            Change::Rebuild
+                | Change::Resize
+                | Change::Rescue
+                | Change::Snapshot
+                | Change::Backup
+                | Change::Shelve
+                | Change::Unshelve
+                | Change::Suspend
+        );
+        self.0.config.grace + if long { self.0.config.build_within } else { self.0.config.change_within }
+    }
+
+    fn to_change(&self, server: &Server) -> Next {
+        Next::step(CHANGE).deadline(PHASE_CHANGE, self.within(server))
     }
 
     // ---- schedule -------------------------------------------------------------------------------------------------
@@ -148,6 +171,7 @@ impl ServerMachine {
     async fn schedule(&self, cx: &StepCx, server: &Server) -> Result<Done> {
         let mut tx = cx.begin().await?;
         match self.claim(&mut tx, server).await {
+            Ok(Claim::Done) if server.launched_at.is_some() => cx.finish(tx, Next::step(CHANGE)).await,
             Ok(Claim::Done) => cx.finish(tx, Next::step(BUILD)).await,
             Ok(Claim::Unwanted) => cx.finish(tx, Next::step(DESTROY).clear_deadline()).await,
             Ok(Claim::Wait(host)) => {
@@ -155,6 +179,9 @@ impl ServerMachine {
             }
             Err(error) if matches!(error.kind, ErrorKind::Conflict | ErrorKind::NotFound) => {
                 tx.rollback().await?;
+                if server.launched_at.is_some() {
+                    return self.fail_change(cx, server, &error.message).await;
+                }
                 self.fail_build(cx, server, &error.message).await
             }
             Err(error) => Err(error),
@@ -171,13 +198,14 @@ impl ServerMachine {
         let now = tx.now();
         let usages = allocations::usages(tx).await?;
         let mut candidates: Vec<_> = usages.iter().map(|u| u.candidate(self.0.config.ratios(), now)).collect();
-        let chosen = match placement::choose(&request(&server), &candidates) {
+        let request = placement::Request { company: company(tx, &server).await?, ..request(&server) };
+        let chosen = match placement::choose(&request, &candidates) {
             Ok(chosen) => chosen,
             Err(refusal) => {
                 for (candidate, usage) in candidates.iter_mut().zip(&usages) {
                     candidate.up |= now.since(usage.host.state_since) < AWAY_GRACE;
                 }
-                let host = placement::choose(&request(&server), &candidates).map_err(|_| refusal)?;
+                let host = placement::choose(&request, &candidates).map_err(|_| refusal)?;
                 return Ok(Claim::Wait(host.name.clone()));
             }
         };
@@ -231,6 +259,9 @@ impl ServerMachine {
     // ---- run ------------------------------------------------------------------------------------------------------
 
     async fn idle(&self, cx: &StepCx, server: &Server) -> Result<Done> {
+        if server.host.is_none() && server.wanted.change == Change::None {
+            return cx.go(Next::idle("is on no host")).await;
+        }
         if logic::has_ended_by_itself(server) {
             let mut tx = cx.begin().await?;
             let Some(mut server) = lock_alive(&mut tx, server).await? else { return leave(cx, tx).await };
@@ -242,29 +273,58 @@ impl ServerMachine {
                 logic::refresh(&mut server, now);
                 servers::update(&mut tx, &server).await?;
             }
-            return cx.finish(tx, Next::step(CHANGE).deadline(PHASE_CHANGE, self.change_within())).await;
+            return cx.finish(tx, self.to_change(&server)).await;
         }
         if is_stale(server) {
-            return cx.go(Next::step(CHANGE).deadline(PHASE_CHANGE, self.change_within())).await;
+            return cx.go(self.to_change(server)).await;
         }
         // What the spec is made of may have changed in other tables: addresses, metadata, security groups.
         let spec = hosts::spec(&self.0, server).await?;
-        if hosts::logic::digest(&spec) == server.told_digest {
-            return cx.go(Next::idle("nothing to do")).await;
+        if hosts::logic::digest(&spec) != server.told_digest {
+            let mut tx = cx.begin().await?;
+            let Some(mut server) = lock_alive(&mut tx, server).await? else { return leave(cx, tx).await };
+            server.wanted.generation += 1;
+            servers::update(&mut tx, &server).await?;
+            return cx.finish(tx, self.to_change(&server)).await;
         }
+        match ending::later(server, &self.0.config, cx.now()) {
+            None => cx.go(Next::idle("nothing to do")).await,
+            Some((_, left)) if !left.is_zero() => cx.go(Next::wait("its time has not come yet").for_(left)).await,
+            Some(_) => self.time_has_come(cx, server).await,
+        }
+    }
+
+    /// Shelved for long enough: offloaded. Resized: confirmed. Deleted: gone.
+    async fn time_has_come(&self, cx: &StepCx, server: &Server) -> Result<Done> {
         let mut tx = cx.begin().await?;
         let Some(mut server) = lock_alive(&mut tx, server).await? else { return leave(cx, tx).await };
-        server.wanted.generation += 1;
+        let now = tx.now();
+        let next = match ending::later(&server, &self.0.config, now) {
+            Some((Change::None, _)) => {
+                server.delete_wanted_at = Some(now);
+                server.wanted.generation += 1;
+                logic::refresh(&mut server, now);
+                Next::step(DESTROY)
+            }
+            Some((change, _)) => {
+                logic::change(&mut server, change, now);
+                if change == Change::Offload { Next::step(DESTROY) } else { self.to_change(&server) }
+            }
+            None => Next::step(RUN),
+        };
         servers::update(&mut tx, &server).await?;
-        cx.finish(tx, Next::step(CHANGE).deadline(PHASE_CHANGE, self.change_within())).await
+        cx.finish(tx, next).await
     }
 
     // ---- change ---------------------------------------------------------------------------------------------------
 
     async fn change(&self, cx: &StepCx, server: &Server) -> Result<Done> {
+        if server.host.is_none() {
+            return cx.go(Next::step(SCHEDULE)).await;
+        }
         match logic::progress(server) {
             Progress::Untold => self.tell(cx, server).await,
-            Progress::Working => cx.go(Next::wait("waits for its host to change it").for_(RESEND)).await,
+            Progress::Working => self.await_change(cx, server).await,
             Progress::Hopeless(fault) => self.fail_change(cx, server, &fault).await,
             Progress::Settled => {
                 let mut tx = cx.begin().await?;
@@ -272,35 +332,47 @@ impl ServerMachine {
                 if logic::progress(&server) != Progress::Settled {
                     return cx.finish(tx, Next::step(CHANGE)).await;
                 }
-                let now = tx.now();
                 if server.wanted.change != Change::None {
-                    server.wanted.change = Change::None;
-                    // Whatever was wrong before, it is as wanted now.
-                    server.shown.vm_state = servers::VmState::Stopped;
-                    server.fault = None;
+                    ending::conclude(&mut tx, &mut server).await?;
                 }
+                let now = tx.now();
                 logic::refresh(&mut server, now);
                 self.settle(cx, tx, server).await
             }
         }
     }
 
+    /// The host works on it; an image that it delivers may have been refused meanwhile.
+    async fn await_change(&self, cx: &StepCx, server: &Server) -> Result<Done> {
+        if let Some(snapshot) = &server.life.snapshot {
+            let delivery = deliveries::get(&mut *cx.db().read().await?, &snapshot.image).await?;
+            if let Some(refused) = delivery.filter(|delivery| !delivery.refusal.is_empty()) {
+                return self.fail_change(cx, server, &refused.refusal).await;
+            }
+        }
+        cx.go(Next::wait("waits for its host to change it").for_(RESEND)).await
+    }
+
     async fn fail_change(&self, cx: &StepCx, server: &Server, message: &str) -> Result<Done> {
         let mut tx = cx.begin().await?;
         let Some(mut server) = lock_alive(&mut tx, server).await? else { return leave(cx, tx).await };
         let now = tx.now();
-        if server.wanted.change != Change::None {
+        let generation = server.wanted.generation;
+        if !ending::abandon(&mut tx, &mut server).await? {
             logic::fail(&mut server, message, now);
-            servers::update(&mut tx, &server).await?;
         }
-        finish_actions(&mut tx, &server, Some(message)).await?;
+        servers::update(&mut tx, &server).await?;
+        let host = server.host.as_ref().map(|host| host.name.as_str());
+        actions::finish(&mut tx, &server.id, generation, Some(message), host).await?;
         // What the host was told stays wanted: it may still get there.
-        let next = if server.told_generation < server.wanted.generation {
-            Next::idle("its host could not be told")
+        let next = if logic::must_leave_host(&server) {
+            Next::step(DESTROY)
+        } else if server.told_generation < server.wanted.generation {
+            Next::idle("its host could not be told").at(RUN)
         } else {
-            Next::idle("failed")
+            Next::idle("failed").at(RUN)
         };
-        cx.finish(tx, next.at(RUN).clear_deadline()).await
+        cx.finish(tx, next.clear_deadline()).await
     }
 
     // ---- destroy --------------------------------------------------------------------------------------------------
@@ -332,17 +404,31 @@ impl ServerMachine {
         let now = tx.now();
         allocations::delete(&mut tx, &server.id).await?;
         let is_end = server.delete_wanted_at.is_some();
-        free_ports(&mut tx, &server, is_end).await?;
+        ending::free_ports(&mut tx, &server, is_end).await?;
         server.host = None;
         if is_end {
-            for (resource, amount) in charges(&server) {
+            // What can be restored was given back when it was deleted.
+            let charged = server.shown.vm_state != VmState::SoftDeleted;
+            for (resource, amount) in charges(&server).into_iter().filter(|_| charged) {
                 quotas::release(&mut tx, &server.project_id, resource, amount).await?;
             }
+            ending::drop_images(&mut tx, &mut server).await?;
+            server_groups::remove_member(&mut tx, &server.id).await?;
             server.deleted_at = Some(now);
             server.terminated_at = Some(now);
         }
+        let is_offload = !is_end && server.wanted.change == Change::Offload;
+        if is_offload {
+            (server.life.mode, server.life.since) = (Mode::Offloaded, now.0);
+            (server.wanted.change, server.observed) = (Change::None, Observed::nothing());
+            (server.told_generation, server.host_wanted) = (server.wanted.generation, None);
+        }
         logic::refresh(&mut server, now);
         servers::update(&mut tx, &server).await?;
+        if is_offload {
+            finish_actions(&mut tx, &server, None).await?;
+            return cx.finish(tx, Next::idle("is on no host").at(RUN)).await;
+        }
         if is_end {
             let earlier = "The server was deleted before this was done.";
             actions::finish(&mut tx, &server.id, server.wanted.generation - 1, Some(earlier), None).await?;
@@ -395,13 +481,20 @@ impl ServerMachine {
     }
 
     /// The host has what is wanted: ends actions, frees unplugged ports, and idles unless there is more to do.
-    async fn settle(&self, cx: &StepCx, mut tx: Tx, server: Server) -> Result<Done> {
+    async fn settle(&self, cx: &StepCx, mut tx: Tx, mut server: Server) -> Result<Done> {
         for port in server_ports::list(&mut tx, &server.id).await?.iter().filter(|p| p.detach) {
-            free_port(&mut tx, &server, port).await?;
+            ending::free_port(&mut tx, &server, port).await?;
         }
         servers::update(&mut tx, &server).await?;
         finish_actions(&mut tx, &server, None).await?;
-        let more = is_stale(&server) || logic::has_ended_by_itself(&server);
+        let now = tx.now();
+        if matches!(ending::later(&server, &self.0.config, now), Some((Change::Offload, left)) if left.is_zero()) {
+            logic::change(&mut server, Change::Offload, now);
+            servers::update(&mut tx, &server).await?;
+            return cx.finish(tx, Next::step(DESTROY).clear_deadline()).await;
+        }
+        let waits = ending::later(&server, &self.0.config, now).is_some();
+        let more = waits || is_stale(&server) || logic::has_ended_by_itself(&server);
         let next = if more { Next::step(RUN) } else { Next::idle("nothing to do").at(RUN) };
         cx.finish(tx, next.clear_deadline()).await
     }
@@ -435,56 +528,58 @@ async fn finish_actions(tx: &mut Tx, server: &Server, failure: Option<&str>) -> 
     Ok(actions::finish(tx, &server.id, server.wanted.generation, failure, host).await?)
 }
 
-/// Frees the server's ports: for good, or for another host.
-async fn free_ports(tx: &mut Tx, server: &Server, for_good: bool) -> Result<()> {
-    for port in server_ports::list(tx, &server.id).await? {
-        if for_good {
-            free_port(tx, server, &port).await?;
-            continue;
-        }
-        ports::set_active(tx, &port.port_id, false).await?;
-        let owner = format!("{}nova", store::network::OWNER_SERVER_PREFIX);
-        match ports::bind(tx, &port.port_id, "", server.id.as_str(), &owner).await {
-            Err(error) if error.kind == ErrorKind::NotFound => {}
-            other => other?,
-        }
-    }
-    Ok(())
-}
-
-/// Deletes a port that was made for the server, gives back one that was brought along.
-async fn free_port(tx: &mut Tx, server: &Server, port: &server_ports::ServerPort) -> Result<()> {
-    server_ports::delete(tx, &server.id, &port.port_id).await?;
-    if port.ours { Ok(ports::delete(tx, &port.port_id).await?) } else { ports::unbind(tx, &port.port_id).await }
-}
-
 /// What a server costs its project.
 pub fn charges(server: &Server) -> [(&'static str, i64); 3] {
-    [("instances", 1), ("cores", server.flavor.vcpus), ("ram", server.flavor.memory_mib)]
+    let (cores, ram) = server.charged();
+    [("instances", 1), ("cores", cores), ("ram", ram)]
 }
 
-/// What a server holds of its host.
+/// What a server holds of its host: while a resize is not confirmed, of each the larger.
 pub(crate) fn claim(server: &Server, host: &HostId) -> allocations::Allocation {
+    let (vcpus, memory_mib) = server.charged();
+    let old_disk = server.life.old.as_ref().map_or(0, |old| disk_gib(&old.flavor));
     allocations::Allocation {
         server_id: server.id.clone(),
         host_id: host.clone(),
-        vcpus: server.flavor.vcpus,
-        memory_mib: server.flavor.memory_mib,
-        disk_gib: disk_gib(server),
+        vcpus,
+        memory_mib,
+        disk_gib: disk_gib(&server.flavor).max(old_disk),
     }
 }
 
 /// Root disk, ephemeral disk and swap.
-fn disk_gib(server: &Server) -> i64 {
-    server.flavor.disk_gib + server.flavor.ephemeral_gib + (server.flavor.swap_mib + 1023) / 1024
+fn disk_gib(flavor: &FlavorCopy) -> i64 {
+    flavor.disk_gib + flavor.ephemeral_gib + (flavor.swap_mib + 1023) / 1024
 }
 
 fn request(server: &Server) -> placement::Request {
     placement::Request {
         vcpus: server.flavor.vcpus,
         memory_mib: server.flavor.memory_mib,
-        disk_gib: disk_gib(server),
+        disk_gib: disk_gib(&server.flavor),
         zone: server.zone_wanted.clone(),
         host: server.host_wanted.clone(),
+        company: placement::Company::default(),
     }
+}
+
+/// Where the others of the server's group are, and what the group's policy makes of that.
+async fn company(tx: &mut Tx, server: &Server) -> Result<placement::Company> {
+    let Some(group) = server_groups::of_server(tx, &server.id).await? else {
+        return Ok(placement::Company::default());
+    };
+    let hosts = server_groups::hosts(tx, &group.id, &server.id).await?;
+    let full = |servers: i64| servers >= group.per_host.unwrap_or(1);
+    Ok(match group.policy.as_str() {
+        "affinity" => placement::Company { only: hosts.into_keys().collect(), ..placement::Company::default() },
+        "anti-affinity" => placement::Company {
+            never: hosts.into_iter().filter(|(_, servers)| full(*servers)).map(|(host, _)| host).collect(),
+            ..placement::Company::default()
+        },
+        "soft-affinity" => placement::Company { preference: hosts, ..placement::Company::default() },
+        _ => placement::Company {
+            preference: hosts.into_iter().map(|(host, servers)| (host, -servers)).collect(),
+            ..placement::Company::default()
+        },
+    })
 }

@@ -311,7 +311,25 @@ fn select_alive(cx: &Cx, is_admin: bool, select: &mut Select) -> Result<()> {
 
 /// False when the status is none that a server can have.
 fn select_status(cx: &Cx, is_admin: bool, select: &mut Select) -> Result<bool> {
-    const KNOWN: &[&str] = &["ACTIVE", "BUILD", "REBOOT", "HARD_REBOOT", "PAUSED", "SHUTOFF", "ERROR", "DELETED"];
+    const KNOWN: &[&str] = &[
+        "ACTIVE",
+        "BUILD",
+        "REBOOT",
+        "HARD_REBOOT",
+        "PAUSED",
+        "SUSPENDED",
+        "SHUTOFF",
+        "REBUILD",
+        "RESIZE",
+        "VERIFY_RESIZE",
+        "REVERT_RESIZE",
+        "RESCUE",
+        "SHELVED",
+        "SHELVED_OFFLOADED",
+        "SOFT_DELETED",
+        "ERROR",
+        "DELETED",
+    ];
     let wanted: Vec<String> = cx.query.all("status").map(str::to_uppercase).collect();
     if wanted.is_empty() {
         return Ok(true);

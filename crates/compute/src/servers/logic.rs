@@ -1,7 +1,10 @@
 //! Decisions about one server, as pure functions.
 
 use model::{Error, Result, Timestamp};
-use store::compute::servers::{Change, Fault, Phase, Power, Server, Shown, VmState};
+use store::compute::{
+    life::Mode,
+    servers::{Change, Fault, Hold, Phase, Power, Server, Shown, VmState},
+};
 
 /// Nova's numbers of power states.
 const NOSTATE: i64 = 0;
@@ -9,6 +12,7 @@ const RUNNING: i64 = 1;
 const PAUSED: i64 = 3;
 const SHUTDOWN: i64 = 4;
 const CRASHED: i64 = 6;
+const SUSPENDED: i64 = 7;
 
 /// What users see of a server, from its row alone.
 ///
@@ -51,6 +55,8 @@ fn vm_state(server: &Server) -> VmState {
     } else if server.wanted.change != Change::None || server.delete_wanted_at.is_some() {
         // Until the change is done. A server that has just been built has no state before.
         if before == VmState::Building { by_power(server.observed.power) } else { before }
+    } else if let Some(state) = by_mode(server.life.mode) {
+        state
     } else if server.observed.phase == Phase::Settled || before == VmState::Building {
         by_power(server.observed.power)
     } else {
@@ -58,10 +64,23 @@ fn vm_state(server: &Server) -> VmState {
     }
 }
 
+/// The state of a server that is more than on or off.
+fn by_mode(mode: Mode) -> Option<VmState> {
+    match mode {
+        Mode::Plain => None,
+        Mode::Rescued => Some(VmState::Rescued),
+        Mode::Resized => Some(VmState::Resized),
+        Mode::Shelved => Some(VmState::Shelved),
+        Mode::Offloaded => Some(VmState::ShelvedOffloaded),
+        Mode::SoftDeleted => Some(VmState::SoftDeleted),
+    }
+}
+
 fn by_power(power: Power) -> VmState {
     match power {
         Power::Running => VmState::Active,
         Power::Paused => VmState::Paused,
+        Power::Suspended => VmState::Suspended,
         Power::Unknown | Power::Shutdown | Power::Crashed | Power::Absent => VmState::Stopped,
     }
 }
@@ -86,6 +105,25 @@ fn task_state(server: &Server, vm_state: VmState) -> Option<&'static str> {
         Change::Stop => Some("powering-off"),
         Change::Reboot => Some("rebooting"),
         Change::RebootHard => Some("rebooting_hard"),
+        Change::Pause => Some("pausing"),
+        Change::Unpause => Some("unpausing"),
+        Change::Suspend => Some("suspending"),
+        Change::Resume => Some("resuming"),
+        Change::Rebuild => {
+            Some(if server.told_generation < server.wanted.generation { "rebuilding" } else { "rebuild_spawning" })
+        }
+        Change::Resize => Some("resize_migrating"),
+        Change::ConfirmResize => Some("resize_confirming"),
+        Change::RevertResize => Some("resize_reverting"),
+        Change::Rescue => Some("rescuing"),
+        Change::Unrescue => Some("unrescuing"),
+        Change::Snapshot => Some("image_snapshot"),
+        Change::Backup => Some("image_backup"),
+        Change::Shelve => Some("shelving"),
+        Change::Offload => Some("shelving_offloading"),
+        Change::Unshelve => Some("unshelving"),
+        Change::SoftDelete => Some("soft-deleting"),
+        Change::Restore => Some("restoring"),
     }
 }
 
@@ -96,12 +134,22 @@ fn power_state(power: Power) -> i64 {
         Power::Paused => PAUSED,
         Power::Shutdown => SHUTDOWN,
         Power::Crashed => CRASHED,
+        Power::Suspended => SUSPENDED,
     }
 }
 
 fn status(vm_state: VmState, task_state: Option<&str>) -> &'static str {
     match (vm_state, task_state) {
         (VmState::Building, _) => "BUILD",
+        (VmState::Active | VmState::Stopped | VmState::Error, Some("rebuilding" | "rebuild_spawning")) => "REBUILD",
+        (VmState::Active | VmState::Stopped, Some("resize_migrating")) => "RESIZE",
+        (VmState::Resized, Some("resize_reverting")) => "REVERT_RESIZE",
+        (VmState::Resized, _) => "VERIFY_RESIZE",
+        (VmState::Suspended, _) => "SUSPENDED",
+        (VmState::Rescued, _) => "RESCUE",
+        (VmState::Shelved, _) => "SHELVED",
+        (VmState::ShelvedOffloaded, _) => "SHELVED_OFFLOADED",
+        (VmState::SoftDeleted, _) => "SOFT_DELETED",
         (VmState::Active, Some("rebooting")) => "REBOOT",
         (VmState::Active, Some("rebooting_hard")) => "HARD_REBOOT",
         (VmState::Active, _) => "ACTIVE",
@@ -153,9 +201,12 @@ pub fn has_ended_by_itself(server: &Server) -> bool {
         && matches!(observed.power, Power::Shutdown | Power::Crashed)
 }
 
-/// Whether nothing of the server may be left on its host: its end is wanted, or it could not be built.
+/// Whether nothing of the server may be left on its host: its end is wanted, it could not be built, or only an image of
+/// it is kept.
 pub fn must_leave_host(server: &Server) -> bool {
-    server.delete_wanted_at.is_some() || (server.launched_at.is_none() && server.shown.vm_state == VmState::Error)
+    server.delete_wanted_at.is_some()
+        || server.wanted.change == Change::Offload
+        || (server.launched_at.is_none() && server.shown.vm_state == VmState::Error)
 }
 
 /// Whether nothing of the server is left on its host.
@@ -187,28 +238,89 @@ pub struct Legal {
 pub mod legal {
     use super::{Legal, VmState};
 
-    use VmState::{Active, Error, Paused, Stopped};
+    use VmState::{
+        Active, Building, Error, Paused, Rescued, Resized, Shelved, ShelvedOffloaded, SoftDeleted, Stopped, Suspended,
+    };
+
+    /// Where nothing else is done.
+    const fn when(action: &'static str, vm_states: &'static [VmState]) -> Legal {
+        Legal { action, vm_states, while_busy: false }
+    }
+
+    /// Also while something else is done.
+    const fn always(action: &'static str, vm_states: &'static [VmState]) -> Legal {
+        Legal { action, vm_states, while_busy: true }
+    }
 
     /// `os-start`.
-    pub const START: Legal = Legal { action: "start", vm_states: &[Stopped], while_busy: false };
+    pub const START: Legal = when("start", &[Stopped]);
     /// `os-stop`.
-    pub const STOP: Legal = Legal { action: "stop", vm_states: &[Active, Error], while_busy: false };
+    pub const STOP: Legal = when("stop", &[Active, Rescued, Error]);
     /// `reboot`, `SOFT`.
-    pub const REBOOT: Legal = Legal { action: "reboot", vm_states: &[Active], while_busy: false };
+    pub const REBOOT: Legal = when("reboot", &[Active]);
     /// `reboot`, `HARD`.
-    pub const REBOOT_HARD: Legal =
-        Legal { action: "reboot", vm_states: &[Active, Stopped, Paused, Error], while_busy: true };
+    pub const REBOOT_HARD: Legal = always("reboot", &[Active, Stopped, Paused, Suspended, Error]);
+    /// `pause`.
+    pub const PAUSE: Legal = when("pause", &[Active]);
+    /// `unpause`.
+    pub const UNPAUSE: Legal = when("unpause", &[Paused]);
+    /// `suspend`.
+    pub const SUSPEND: Legal = when("suspend", &[Active]);
+    /// `resume`.
+    pub const RESUME: Legal = when("resume", &[Suspended]);
+    /// `rebuild`.
+    pub const REBUILD: Legal = when("rebuild", &[Active, Stopped, Error]);
+    /// `resize`.
+    pub const RESIZE: Legal = when("resize", &[Active, Stopped]);
+    /// `confirmResize`.
+    pub const CONFIRM_RESIZE: Legal = when("confirmResize", &[Resized]);
+    /// `revertResize`.
+    pub const REVERT_RESIZE: Legal = when("revertResize", &[Resized]);
+    /// `rescue`.
+    pub const RESCUE: Legal = when("rescue", &[Active, Stopped, Error]);
+    /// `unrescue`.
+    pub const UNRESCUE: Legal = when("unrescue", &[Rescued]);
+    /// `createImage`.
+    pub const SNAPSHOT: Legal = when("createImage", &[Active, Stopped, Paused, Suspended]);
+    /// `createBackup`.
+    pub const BACKUP: Legal = when("createBackup", &[Active, Stopped, Paused, Suspended]);
+    /// `shelve`.
+    pub const SHELVE: Legal = when("shelve", &[Active, Stopped, Paused, Suspended]);
+    /// `shelveOffload`.
+    pub const OFFLOAD: Legal = when("shelveOffload", &[Shelved]);
+    /// `unshelve`.
+    pub const UNSHELVE: Legal = when("unshelve", &[Shelved, ShelvedOffloaded]);
+    /// `restore`.
+    pub const RESTORE: Legal = when("restore", &[SoftDeleted]);
+    /// `changePassword`.
+    pub const PASSWORD: Legal = when("changePassword", &[Active]);
+    /// Consoles that are connected to.
+    pub const CONSOLE: Legal = always("get console", &[Active, Paused, Rescued, Resized, Suspended, Stopped, Error]);
+    /// `GET .../diagnostics`.
+    pub const DIAGNOSE: Legal = always("get_diagnostics", &[Active, Paused, Suspended, Stopped, Rescued, Resized]);
     /// `POST os-interface`.
-    pub const ATTACH: Legal =
-        Legal { action: "attach_interface", vm_states: &[Active, Paused, Stopped], while_busy: false };
+    pub const ATTACH: Legal = when("attach_interface", &[Active, Paused, Stopped]);
     /// `DELETE os-interface`.
-    pub const DETACH: Legal =
-        Legal { action: "detach_interface", vm_states: &[Active, Paused, Stopped], while_busy: false };
+    pub const DETACH: Legal = when("detach_interface", &[Active, Paused, Stopped]);
     /// Metadata.
-    pub const METADATA: Legal =
-        Legal { action: "update server metadata", vm_states: &[Active, Paused, Stopped], while_busy: true };
+    pub const METADATA: Legal = always("update server metadata", &[Active, Paused, Suspended, Stopped]);
     /// Tags.
-    pub const TAGS: Legal = Legal { action: "update tags", vm_states: &[Active, Paused, Stopped], while_busy: true };
+    pub const TAGS: Legal = always(
+        "update tags",
+        &[
+            Active,
+            Building,
+            Error,
+            Paused,
+            Rescued,
+            Resized,
+            Shelved,
+            ShelvedOffloaded,
+            SoftDeleted,
+            Stopped,
+            Suspended,
+        ],
+    );
 }
 
 /// Whether that may be done now.
@@ -235,18 +347,78 @@ pub fn check(server: &Server, legal: Legal) -> Result<()> {
     }
 }
 
-/// Changes intent: the server is to be started, stopped or rebooted.
+/// Changes intent. What else a change consists of (flavor, image...) has been written into the row before.
 pub fn change(server: &mut Server, change: Change, now: Timestamp) {
-    let wanted = &mut server.wanted;
+    let (wanted, life) = (&mut server.wanted, &mut server.life);
+    let was_running = wanted.running;
     wanted.change = change;
     wanted.generation += 1;
+    let next_boot = wanted.boot + 1;
     match change {
-        Change::None => {}
-        Change::Start => (wanted.running, wanted.boot) = (true, wanted.boot + 1),
-        Change::Stop => (wanted.running, wanted.graceful) = (false, true),
-        Change::Reboot => (wanted.running, wanted.boot, wanted.graceful) = (true, wanted.boot + 1, true),
-        Change::RebootHard => (wanted.running, wanted.boot, wanted.graceful) = (true, wanted.boot + 1, false),
+        Change::None | Change::ConfirmResize | Change::Snapshot | Change::Backup | Change::Offload => {}
+        Change::Start | Change::Restore => (wanted.running, wanted.boot) = (true, next_boot),
+        Change::Stop | Change::SoftDelete | Change::Shelve => (wanted.running, wanted.graceful) = (false, true),
+        Change::Reboot => (wanted.running, wanted.boot, wanted.graceful) = (true, next_boot, true),
+        Change::RebootHard => (wanted.running, wanted.boot, wanted.graceful) = (true, next_boot, false),
+        Change::Pause => wanted.hold = Hold::Paused,
+        Change::Suspend => wanted.hold = Hold::Suspended,
+        Change::Unpause | Change::Resume => wanted.hold = Hold::No,
+        Change::Rebuild => {
+            (wanted.boot, wanted.graceful) = (next_boot, false);
+            life.build += 1;
+            life.root = None;
+        }
+        Change::Resize => (wanted.boot, wanted.graceful) = (next_boot, true),
+        Change::RevertResize => {
+            (wanted.boot, wanted.graceful) = (next_boot, false);
+            life.rollback += 1;
+        }
+        Change::Rescue => (wanted.running, wanted.boot, wanted.graceful) = (true, next_boot, true),
+        Change::Unrescue => (wanted.running, wanted.boot, wanted.graceful) = (true, next_boot, false),
+        Change::Unshelve => {
+            (wanted.running, wanted.boot) = (true, next_boot);
+            // Its disks went with its host.
+            life.build += i64::from(life.mode == Mode::Offloaded);
+        }
     }
+    let keeps_hold = matches!(
+        change,
+        Change::None | Change::Pause | Change::Suspend | Change::Snapshot | Change::Backup | Change::ConfirmResize
+    );
+    if !keeps_hold || !was_running {
+        wanted.hold = Hold::No;
+    }
+    refresh(server, now);
+}
+
+/// What is different now that the host has what was wanted. The flow writes it with what belongs to it: allocations,
+/// quota, images.
+pub fn conclude(server: &mut Server, now: Timestamp) {
+    let life = &mut server.life;
+    let mode = match server.wanted.change {
+        Change::Rescue => Mode::Rescued,
+        Change::Resize => Mode::Resized,
+        Change::Shelve => Mode::Shelved,
+        Change::SoftDelete => Mode::SoftDeleted,
+        Change::Unrescue | Change::ConfirmResize | Change::RevertResize | Change::Unshelve | Change::Restore => {
+            Mode::Plain
+        }
+        _ => life.mode,
+    };
+    if mode != life.mode {
+        (life.mode, life.since) = (mode, now.0);
+    }
+    match server.wanted.change {
+        Change::Unrescue => life.rescue = None,
+        Change::ConfirmResize | Change::RevertResize => life.old = None,
+        Change::Snapshot | Change::Backup | Change::Shelve => life.snapshot = None,
+        Change::Rebuild => server.launched_at = Some(now),
+        _ => {}
+    }
+    server.wanted.change = Change::None;
+    // Whatever was wrong before, it is as wanted now.
+    server.shown.vm_state = VmState::Stopped;
+    server.fault = None;
     refresh(server, now);
 }
 
@@ -378,6 +550,10 @@ mod tests {
             (&running(), legal::STOP, true),
             (&running(), legal::REBOOT, true),
             (&stopped, legal::START, true),
+            (&running(), legal::UNPAUSE, false),
+            (&running(), legal::SUSPEND, true),
+            (&stopped, legal::REBUILD, true),
+            (&stopped, legal::PAUSE, false),
             (&stopped, legal::REBOOT, false),
             (&stopped, legal::REBOOT_HARD, true),
             (&busy, legal::STOP, false),

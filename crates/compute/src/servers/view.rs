@@ -106,7 +106,7 @@ impl View<'_> {
         map.serialize_entry("accessIPv4", &server.access_ipv4)?;
         map.serialize_entry("accessIPv6", &server.access_ipv6)?;
         map.serialize_entry("OS-DCF:diskConfig", &server.disk_config)?;
-        if matches!(server.shown.status.as_str(), "ACTIVE" | "BUILD") {
+        if matches!(server.shown.status.as_str(), "ACTIVE" | "BUILD" | "REBUILD" | "RESIZE" | "VERIFY_RESIZE") {
             map.serialize_entry("progress", &0)?;
         }
         match &server.fault {
@@ -133,7 +133,7 @@ impl View<'_> {
             map.serialize_entry("trusted_image_certificates", &())?;
         }
         if viewing.since(71) && self.amount != Amount::Detail {
-            map.serialize_entry("server_groups", &[(); 0])?;
+            map.serialize_entry("server_groups", &self.details.server_groups)?;
         }
         if viewing.since(73) {
             map.serialize_entry("locked_reason", &server.locked_reason)?;

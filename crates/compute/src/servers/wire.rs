@@ -135,7 +135,11 @@ const FIELDS: &[(&str, Version, Version)] = &[
 ];
 
 /// A field that this microversion does not have.
-fn check_fields(fields: &Map<String, Value>, table: &[(&str, Version, Version)], version: Version) -> Result<()> {
+pub(super) fn check_fields(
+    fields: &Map<String, Value>,
+    table: &[(&str, Version, Version)],
+    version: Version,
+) -> Result<()> {
     let alien = table
         .iter()
         .find(|(name, since, until)| fields.contains_key(*name) && !(*since <= version && version <= *until));
@@ -213,7 +217,7 @@ pub struct Update {
 }
 
 /// Tells null from absent.
-fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
+pub(super) fn present<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
     Option::<String>::deserialize(from).map(Some)
 }
 

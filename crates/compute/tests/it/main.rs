@@ -8,6 +8,7 @@ mod faults;
 mod flavors;
 mod hosts;
 mod keypairs;
+mod lifecycle;
 mod quotas;
 mod requests;
 mod samples;

@@ -16,10 +16,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Command, ImageIntake, Limits};
+use super::{Command, Console, ImageIntake, Limits};
 use crate::{
-    Answer, ConsoleLog, Found, Inventory, Question, Refusal, RefusalKind, RemoveOrphan, TakeInventory, ToAgent, answer,
-    question, to_agent,
+    Answer, ConsoleKind, ConsoleLog, Diagnose, Diagnostics, Found, Inventory, OpenConsole, Question, Refusal,
+    RefusalKind, RemoveOrphan, SetPassword, TakeInventory, ToAgent, answer, question, to_agent,
 };
 
 /// The hosts that are connected to this control plane process. Cheap to clone.
@@ -33,7 +33,12 @@ struct Inner {
     next_serial: AtomicU64,
     next_question: AtomicU64,
     intake: OnceLock<Arc<dyn ImageIntake>>,
+    /// Consoles that were asked for and are not open yet, by session.
+    consoles: Mutex<HashMap<String, (HostId, oneshot::Sender<Console>)>>,
 }
+
+/// How long an agent may take to open a console.
+const CONSOLE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What stays of a host between its connections, and the newest of them.
 #[derive(Default)]
@@ -103,6 +108,59 @@ impl Hub {
         let ask = question::Question::ConsoleLog(ConsoleLog { server_id: server_id.into(), lines });
         match self.request(host, ask, Duration::from_secs(10)).await? {
             answer::Answer::ConsoleText(console) => Ok(console.text),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Connects to a console of a server's guest.
+    ///
+    /// # Errors
+    /// `HostUnavailable`, or what the agent answered: a guest that is off has no console.
+    pub async fn open_console(&self, host: &HostId, server_id: &str, kind: ConsoleKind) -> Result<Console> {
+        let session = model::id::random_uuid().to_string();
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.0.consoles).insert(session.clone(), (host.clone(), sender));
+        let opened = async {
+            let open = OpenConsole { server_id: server_id.into(), session: session.clone(), kind: kind.into() };
+            self.request(host, question::Question::OpenConsole(open), CONSOLE_TIME_MAX).await?;
+            timeout(CONSOLE_TIME_MAX, receiver)
+                .await
+                .map_err(|e| unavailable(host).because(e))?
+                .map_err(|e| unavailable(host).because(e))
+        };
+        let opened = opened.await;
+        lock(&self.0.consoles).remove(&session);
+        opened
+    }
+
+    /// Hands an opened console to whoever asked for it. Whether anyone has.
+    pub(super) fn console_opened(&self, host: &HostId, session: &str, console: Console) -> bool {
+        let mut waiting = lock(&self.0.consoles);
+        if waiting.get(session).is_none_or(|(asked, _)| asked != host) {
+            return false;
+        }
+        waiting.remove(session).is_some_and(|(_, sender)| sender.send(console).is_ok())
+    }
+
+    /// Has the guest's agent set a user's password.
+    ///
+    /// # Errors
+    /// `HostUnavailable`, or what the agent answered: most guests have no agent.
+    pub async fn set_password(&self, host: &HostId, ask: SetPassword) -> Result<()> {
+        match self.request(host, question::Question::SetPassword(ask), Duration::from_secs(20)).await? {
+            answer::Answer::Done(_) => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What the hypervisor counts about a guest.
+    ///
+    /// # Errors
+    /// `HostUnavailable`, or what the agent answered: a guest that is off has no counters.
+    pub async fn diagnostics(&self, host: &HostId, server_id: &str) -> Result<Diagnostics> {
+        let ask = question::Question::Diagnose(Diagnose { server_id: server_id.into() });
+        match self.request(host, ask, Duration::from_secs(10)).await? {
+            answer::Answer::Diagnostics(found) => Ok(found),
             other => Err(unexpected(&other)),
         }
     }

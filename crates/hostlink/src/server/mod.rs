@@ -3,11 +3,13 @@
 //! | file | holds |
 //! |---|---|
 //! | this one | [`ControlPlane`]: what a connection calls; the compute service implements it |
+//! | `console.rs` | [`Console`]: a guest's console, as a stream that its agent opens |
 //! | `hub.rs` | [`Hub`]: who is connected; sending commands and asking questions |
 //! | `session.rs` | one connection's life: hello, reports, heartbeats, end |
 //! | `listen.rs` | where agents come in: unix socket, TCP with TLS |
 //! | `service.rs` | the gRPC services, and who may speak for which host |
 
+mod console;
 mod hub;
 mod listen;
 mod service;
@@ -21,6 +23,7 @@ use tokio::io::AsyncRead;
 
 use crate::{Hello, HostStats, ImageAnnouncement, RemoveServer, ServerReport, ServerSpec, ToAgent, to_agent};
 
+pub use console::{Console, ConsoleInput};
 pub use hub::Hub;
 pub use listen::{ServeError, TlsListener, UnixListener};
 

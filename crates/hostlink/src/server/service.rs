@@ -9,9 +9,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::io::{ReaderStream, StreamReader};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{ControlPlane, Hub, session::Session};
+use super::{Console, ControlPlane, Hub, session::Session};
 use crate::{
-    FromAgent, ImageChunk, ImageDelivered, ImagePart, ImageRequest, JoinReply, JoinRequest, ToAgent, from_agent,
+    ConsoleBytes, FromAgent, ImageChunk, ImageDelivered, ImagePart, ImageRequest, JoinReply, JoinRequest, ToAgent,
+    from_agent,
     generated::{enrol_server::Enrol, host_link_server::HostLink},
     image_part::Part,
     pki::{self, Authority},
@@ -21,6 +22,9 @@ use crate::{
 const HELLO_TIME_MAX: Duration = Duration::from_secs(10);
 /// Images travel in pieces of this size.
 const IMAGE_CHUNK_BYTES: usize = 256 << 10;
+
+/// Messages that may wait for a guest to read its console.
+const CONSOLE_MESSAGES: usize = 16;
 
 /// How a listener knows its callers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +65,7 @@ impl Link {
 impl HostLink for Link {
     type ConnectStream = BoxStream<'static, Result<ToAgent, Status>>;
     type FetchImageStream = BoxStream<'static, Result<ImageChunk, Status>>;
+    type ConsoleStream = BoxStream<'static, Result<ConsoleBytes, Status>>;
 
     async fn connect(&self, request: Request<Streaming<FromAgent>>) -> Result<Response<Self::ConnectStream>, Status> {
         let authorize = self.authorize(&request);
@@ -119,6 +124,24 @@ impl HostLink for Link {
             to_status(&error)
         })?;
         Ok(Response::new(ImageDelivered {}))
+    }
+
+    async fn console(
+        &self,
+        request: Request<Streaming<ConsoleBytes>>,
+    ) -> Result<Response<Self::ConsoleStream>, Status> {
+        let authorize = self.authorize(&request);
+        let mut incoming = request.into_inner();
+        let first = timeout(HELLO_TIME_MAX, incoming.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no first message came"))??
+            .ok_or_else(|| Status::invalid_argument("a console has a first message"))?;
+        let host = authorize(&first.host_id)?;
+        let (outgoing, queue) = mpsc::channel(CONSOLE_MESSAGES);
+        if !self.hub.console_opened(&host, &first.session, Console { incoming, outgoing }) {
+            return Err(Status::not_found("nobody waits for that console"));
+        }
+        Ok(Response::new(ReceiverStream::new(queue).map(Ok).boxed()))
     }
 }
 

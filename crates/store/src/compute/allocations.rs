@@ -128,6 +128,18 @@ pub async fn insert(tx: &mut Tx, allocation: &Allocation) -> Result<()> {
     Ok(())
 }
 
+/// Changes what a server holds of its host.
+pub async fn update(tx: &mut Tx, allocation: &Allocation) -> Result<()> {
+    query("update allocations set vcpus = $2, memory_mib = $3, disk_gib = $4 where server_id = $1")
+        .bind(allocation.server_id.as_str())
+        .bind(allocation.vcpus)
+        .bind(allocation.memory_mib)
+        .bind(allocation.disk_gib)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 /// Gives back what a server holds.
 pub async fn delete(tx: &mut Tx, server: &ServerId) -> Result<()> {
     query("delete from allocations where server_id = $1").bind(server.as_str()).execute(&mut **tx).await?;

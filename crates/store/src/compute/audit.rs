@@ -70,9 +70,18 @@ pub async fn stray_ports(conn: &mut Conn) -> Result<Vec<Odd>> {
 
 /// How each quota is counted.
 const COUNTS: [(&str, &str); 3] = [
-    ("instances", "select project_id, count(*) as used from servers where deleted_at is null group by project_id"),
-    ("cores", "select project_id, sum(cores) as used from servers where deleted_at is null group by project_id"),
-    ("ram", "select project_id, sum(ram) as used from servers where deleted_at is null group by project_id"),
+    (
+        "instances",
+        "select project_id, count(*) as used from servers where deleted_at is null and vm_state <> 'soft-delete' group by project_id",
+    ),
+    (
+        "cores",
+        "select project_id, sum(cores) as used from servers where deleted_at is null and vm_state <> 'soft-delete' group by project_id",
+    ),
+    (
+        "ram",
+        "select project_id, sum(ram) as used from servers where deleted_at is null and vm_state <> 'soft-delete' group by project_id",
+    ),
 ];
 
 /// Records what there is.

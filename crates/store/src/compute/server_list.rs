@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use model::id::ServerId;
 use sqlx::AssertSqlSafe;
 
-use super::{
-    json,
-    servers::{COLUMNS, Server},
-};
+use super::{json, server_row::COLUMNS, servers::Server};
 use crate::{
     Conn, Dialect, Gathered, Result, RowExt, gather,
     list::{Page, Select, Value},
@@ -108,6 +105,8 @@ pub struct Details {
     pub addresses: Vec<Address>,
     /// Names of security groups, each once.
     pub security_groups: Vec<String>,
+    /// The server group that it is in.
+    pub server_groups: Vec<String>,
 }
 
 /// An address of a server.
@@ -123,7 +122,7 @@ pub struct Address {
     pub floating: bool,
 }
 
-/// The details of these servers, with four statements for all of them.
+/// The details of these servers, with five statements for all of them.
 pub async fn details(conn: &mut Conn, dialect: Dialect, servers: &[Server]) -> Result<HashMap<ServerId, Details>> {
     let mut all: HashMap<ServerId, Details> = HashMap::with_capacity(servers.len());
     if servers.is_empty() {
@@ -148,6 +147,9 @@ pub async fn details(conn: &mut Conn, dialect: Dialect, servers: &[Server]) -> R
     }
     for row in of(&GROUPS).await?.rows()? {
         all.entry(row.id("server_id")?).or_default().security_groups.push(row.text("name")?);
+    }
+    for row in of(&SERVER_GROUPS).await?.rows()? {
+        all.entry(row.id("server_id")?).or_default().server_groups.push(row.text("group_id")?);
     }
     Ok(all)
 }
@@ -182,6 +184,11 @@ const GROUPS: Listing = Listing {
           join port_security_groups psg on psg.port_id = sp.port_id join security_groups g on g.id = psg.security_group_id \
           where sp.server_id in (@) order by g.name",
     columns: &["server_id", "name"],
+};
+
+const SERVER_GROUPS: Listing = Listing {
+    sql: "select server_id, group_id from server_group_members where server_id in (@)",
+    columns: &["server_id", "group_id"],
 };
 
 async fn run(conn: &mut Conn, dialect: Dialect, listing: &Listing, servers: &[Server]) -> Result<Gathered> {

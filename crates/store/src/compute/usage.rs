@@ -56,7 +56,7 @@ pub struct Ran {
     pub project_id: ProjectId,
     /// Its name.
     pub name: String,
-    /// Its flavor, as it was copied: name, vcpus, ram, disk, ephemeral.
+    /// Its flavor, as it was copied: name, vcpus, memory_mib, disk_gib, ephemeral_gib.
     pub flavor: serde_json::Value,
     /// Its state now.
     pub vm_state: String,
