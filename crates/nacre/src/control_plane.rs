@@ -106,6 +106,7 @@ impl ControlPlane {
             // An error means that nobody can tell any more: stop too.
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
+        let resets = network::follow_resets(self.db.clone(), Arc::clone(&self.services.northbound));
         let answers = Arc::new(Operator {
             db: self.db,
             services: self.services.clone(),
@@ -135,6 +136,13 @@ impl ControlPlane {
             tokio::select! {
                 () = sweeps_until => {}
                 () = sweeps => {}
+            }
+        });
+        let resets_until = until(stopped.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = resets_until => {}
+                () = resets => {}
             }
         });
         while let Some(ended) = tasks.join_next().await {

@@ -51,7 +51,7 @@ use realize::Realizer;
 use web::{FaultStyle, Service};
 
 pub use bootstrap::bootstrap_external;
-pub use sweeps::northbound::{doctor, ensure_sweep, repair};
+pub use sweeps::northbound::{doctor, ensure_sweep, follow_resets, repair};
 
 /// What differs between installations.
 #[derive(Clone, Copy, Debug)]

@@ -32,6 +32,7 @@ const HOST_EVENTS_QUEUED_MAX: usize = 64;
 pub struct FakeNetwork {
     state: Arc<Mutex<State>>,
     changes: broadcast::Sender<Change>,
+    resets: broadcast::Sender<()>,
 }
 
 /// One host of a [`FakeNetwork`].
@@ -80,7 +81,8 @@ struct State {
 
 impl Default for FakeNetwork {
     fn default() -> Self {
-        Self { state: Arc::default(), changes: broadcast::channel(EVENTS_QUEUED_MAX).0 }
+        let (changes, resets) = (broadcast::channel(EVENTS_QUEUED_MAX).0, broadcast::channel(1).0);
+        Self { state: Arc::default(), changes, resets }
     }
 }
 
@@ -93,6 +95,14 @@ impl FakeNetwork {
     /// Lets the next call of a verb (`ensure_port`, `ensure_port_plugged`, ...) fail so; further calls queue up.
     pub fn fail_next(&self, verb: &'static str, error: NetworkError) {
         self.lock().failures.entry(verb).or_default().push_back(error);
+    }
+
+    /// Loses all networks and what is in them, as an engine does whose database is deleted under it. Hosts keep theirs.
+    pub fn lose_everything(&self) {
+        let mut state = self.lock();
+        let (hosts, hosts_of) = (std::mem::take(&mut state.hosts), std::mem::take(&mut state.hosts_of));
+        *state = State { hosts, hosts_of, ..State::default() };
+        let _nobody_listens = self.resets.send(());
     }
 
     /// How many calls changed something.
@@ -328,6 +338,16 @@ impl Northbound for FakeNetwork {
             state.ports.keys().map(|id| PortUp { port_id: id.clone(), up: plugged(id) }).collect()
         };
         self.watch(self.changes.subscribe(), all, |change| PortUp { port_id: change.port, up: change.installed })
+    }
+
+    fn watch_resets(&self) -> BoxStream<'static, ()> {
+        let reset = |mut resets: broadcast::Receiver<()>| async move {
+            match resets.recv().await {
+                Err(broadcast::error::RecvError::Closed) => None,
+                _ => Some(((), resets)),
+            }
+        };
+        futures_util::stream::unfold(self.resets.subscribe(), reset).boxed()
     }
 
     fn connected(&self) -> bool {

@@ -156,6 +156,12 @@ pub trait Northbound: Send + Sync {
     /// lost, the reader was slow) the whole state comes again.
     fn watch_ports(&self) -> BoxStream<'static, PortUp>;
 
+    /// When the whole content was read anew: at first, and when the engine could not tell what had changed, because its
+    /// database is another one. Who compares rows with the engine compares then.
+    fn watch_resets(&self) -> BoxStream<'static, ()> {
+        Box::pin(futures_util::stream::pending())
+    }
+
     /// Whether the engine answers at the moment.
     fn connected(&self) -> bool;
 }

@@ -5,11 +5,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
 use drivers::network::{Northbound, Owned, OwnedKind};
 use flow::{BoxFuture, Done, Flow, Machine, Next, StepCx, StepInfo};
+use futures_util::StreamExt as _;
 use model::{
     Result,
     doctor::Finding,
@@ -40,6 +42,16 @@ pub async fn ensure_sweep(db: &Db) -> Result<()> {
     store::flows::ensure(&mut tx, FLOW.0, FLOW.0, FLOW.1).await?;
     flow::wake(&mut tx, FLOW.0);
     Ok(tx.commit().await?)
+}
+
+/// Lets the sweep compare whenever OVN's database is not the one it was: lost, restored, made anew. Runs for ever.
+pub async fn follow_resets(db: Db, northbound: Arc<dyn Northbound>) {
+    let mut resets = northbound.watch_resets();
+    while resets.next().await.is_some() {
+        if let Err(error) = ensure_sweep(&db).await {
+            tracing::warn!(%error, "the sweep was not woken; its own time will come");
+        }
+    }
 }
 
 /// Something on one side only.

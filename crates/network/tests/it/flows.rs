@@ -92,6 +92,33 @@ async fn a_lost_ovn_comes_back_whole() {
 }
 
 #[tokio::test]
+async fn a_deleted_database_is_rebuilt_at_once() {
+    in_a_cloud(|world| async move {
+        let (network, _, _) = world.connected(&world.blue).await;
+        world.port(&world.blue, &network).await;
+        world.settle().await;
+        let before = world.fake.inventory().await.unwrap();
+        let resets = network::follow_resets((*world.db).clone(), Arc::new(world.fake.clone()));
+        let lost = async {
+            world.fake.lose_everything();
+            // The sweep is woken by the loss, not by its own time.
+            while world.settle().await.is_empty() {
+                tokio::task::yield_now().await;
+            }
+            world.engine.run_for(Duration::from_secs(10)).await.unwrap();
+        };
+        tokio::select! {
+            biased;
+            () = resets => panic!("it runs for ever"),
+            () = lost => {}
+        }
+        assert_eq!(world.fake.inventory().await.unwrap(), before);
+        assert_eq!(world.doctor().await, Vec::<String>::new());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn strangers_in_ovn_are_removed() {
     in_a_cloud(|world| async move {
         let (network, _) = world.network(&world.blue).await;

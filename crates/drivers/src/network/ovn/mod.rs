@@ -203,6 +203,10 @@ impl Northbound for Ovn {
         })
     }
 
+    fn watch_resets(&self) -> BoxStream<'static, ()> {
+        self.client.watch_resets()
+    }
+
     fn connected(&self) -> bool {
         self.client.connected()
     }

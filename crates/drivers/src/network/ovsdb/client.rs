@@ -194,6 +194,21 @@ impl Client {
         futures_util::stream::unfold(state, next).boxed()
     }
 
+    /// A stream of the moments at which the replica was read anew as a whole.
+    pub fn watch_resets(&self) -> BoxStream<'static, ()> {
+        let next = |mut events: broadcast::Receiver<Event>| async move {
+            loop {
+                match events.recv().await {
+                    Ok(Event::Changed(_)) => {}
+                    // Whoever missed some may have missed one.
+                    Ok(Event::Reset) | Err(broadcast::error::RecvError::Lagged(_)) => return Some(((), events)),
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        };
+        futures_util::stream::unfold(self.subscribe(), next).boxed()
+    }
+
     async fn request(&self, method: &'static str, params: Value) -> Result<Value, OvsdbError> {
         let (reply, answer) = oneshot::channel();
         let exchange = async {
