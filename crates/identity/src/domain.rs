@@ -3,7 +3,10 @@
 use model::{Error, Result, id::DomainId};
 use serde_json::{Value, json};
 use store::{
-    identity::domains::{self, Domain},
+    identity::{
+        domains::{self, Domain},
+        revocations,
+    },
     list::{Direction, SortKey, Type},
 };
 use web::{
@@ -119,6 +122,7 @@ pub async fn change(cx: &Cx, mut fields: Fields, id: &DomainId) -> Result<Domain
     domains::update(&mut tx, &domain).await.map_err(wire::duplicate("domain", &domain.name))?;
     if was_enabled && !domain.enabled {
         domains::void_tokens(&mut tx, &domain.id).await?;
+        revocations::record(&mut tx, &[("domain_id", domain.id.as_str())]).await?;
     }
     state.commit(tx).await?;
     Ok(domain)

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{
     identity::{
-        domains, logins,
+        domains, logins, revocations,
         users::{self, Security, User},
     },
     list::{Direction, Select, SortKey, Type},
@@ -131,6 +131,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     merge_options(&mut user.security.options, options)?;
     if hash.is_some() || (user.enabled && enabled == Some(false)) {
         user.generation += 1;
+        revocations::record(&mut tx, &[("user_id", id.as_str())]).await?;
     }
     if enabled == Some(true) && user.security.active_at.is_some() {
         // Enabling one that was idle for too long makes it count as active.
@@ -158,6 +159,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
     let user = load(cx, &UserId::new(cx.param("user_id"))).await?;
     let mut tx = state.begin().await?;
     users::delete(&mut tx, &user.id).await?;
+    revocations::record(&mut tx, &[("user_id", user.id.as_str())]).await?;
     state.commit(tx).await?;
     Ok(Reply::no_content())
 }
@@ -187,6 +189,7 @@ pub async fn change_password(cx: &Cx) -> Result<Reply> {
     }
     user.password_hash = Some(hash);
     user.generation += 1;
+    revocations::record(&mut tx, &[("user_id", user.id.as_str())]).await?;
     state.compliance.set_password(&mut user.security, cx.now(), true);
     users::update(&mut tx, &user).await?;
     remember_password(&mut tx, &user).await?;

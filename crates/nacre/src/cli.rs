@@ -52,7 +52,7 @@ pub enum AdminCommand {
     Flows(FlowOptions),
     /// Bring the database's tables up to date.
     Migrate(Box<CloudOptions>),
-    /// Make a new key for tokens; the ones in use stay valid until they expire.
+    /// Make new keys for tokens and stored secrets; tokens in use stay valid until they expire, secrets are sealed anew.
     RotateKeys,
     /// The hypervisor hosts and how they are.
     Hosts,

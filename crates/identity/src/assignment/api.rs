@@ -9,7 +9,7 @@ use store::{
     Conn,
     identity::{
         assignments::{self, Actor, Assignment, Target as On},
-        domains, groups,
+        domains, groups, revocations,
         roles::{self, Role},
         users,
     },
@@ -56,6 +56,19 @@ pub async fn revoke(cx: &Cx) -> Result<Reply> {
     let assignment = named(cx, &mut tx).await?;
     if !assignments::delete(&mut tx, &assignment).await? {
         return Err(missing(&assignment));
+    }
+    let role = assignment.role_id.as_str();
+    match (&assignment.actor, &assignment.target) {
+        (Actor::User(user), On::Project(project)) => {
+            let event = [("user_id", user.as_str()), ("project_id", project.as_str()), ("role_id", role)];
+            revocations::record(&mut tx, &event).await?;
+        }
+        (Actor::User(user), On::Domain(domain)) => {
+            let event = [("user_id", user.as_str()), ("domain_id", domain.as_str()), ("role_id", role)];
+            revocations::record(&mut tx, &event).await?;
+        }
+        // Whoever is in a group, and the system, can't be named in an event: tokens are checked against what is.
+        _ => {}
     }
     state.commit(tx).await?;
     Ok(Reply::no_content())

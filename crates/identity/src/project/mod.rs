@@ -13,6 +13,7 @@ use store::{
     identity::{
         domains::{self, Domain},
         projects::{self, Project, Tagged},
+        revocations,
     },
     list::{Direction, Select, SortKey, Type},
 };
@@ -262,6 +263,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
         return Err(Error::forbidden("ForbiddenNotSecurity", message));
     }
     projects::delete(&mut tx, &project.id).await?;
+    revocations::record(&mut tx, &[("project_id", project.id.as_str())]).await?;
     state.commit(tx).await?;
     Ok(Reply::no_content())
 }

@@ -6,7 +6,10 @@ use model::{Error, Result, id::ProjectId};
 use serde_json::{Map, Value, json};
 use store::{
     Conn, Tx,
-    identity::projects::{self, Project},
+    identity::{
+        projects::{self, Project},
+        revocations,
+    },
     list::{Direction, Page},
 };
 use web::{Cx, Reply};
@@ -50,6 +53,7 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
     for gone in below.iter().rev().chain([&project]) {
         wire::deletable("project", gone.id.as_str(), &gone.options)?;
         projects::delete(&mut tx, &gone.id).await?;
+        revocations::record(&mut tx, &[("project_id", gone.id.as_str())]).await?;
     }
     state.commit(tx).await?;
     Ok(Reply::no_content())
@@ -63,6 +67,7 @@ pub async fn enable(tx: &mut Tx, project: &mut Project, enabled: bool) -> Result
             return Err(Error::forbidden("ForbiddenNotSecurity", message));
         }
         project.generation += 1;
+        revocations::record(tx, &[("project_id", project.id.as_str())]).await?;
     }
     if !project.enabled && enabled && !parents_are_enabled(tx, project).await? {
         let message = format!("Cannot enable project {} since it has disabled parents.", project.id);

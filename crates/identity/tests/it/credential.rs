@@ -391,6 +391,23 @@ async fn oauth_from_consumer_to_token() {
         let events = admin.get("/identity/v3/OS-REVOKE/events").await.expect(200);
         let has = |name: &str| events.json["events"].as_array().unwrap().iter().any(|e| e.get(name).is_some());
         assert!(has("OS-OAUTH1:access_token_id") && has("OS-OAUTH1:consumer_id"), "{}", events.json);
+        let (voided, empty) = (make_user(&admin, "voided").await, make_project(&admin, "empty").await);
+        grant(&admin, &voided, "member", &format!("projects/{empty}")).await;
+        let member = role_id(&admin, "member").await;
+        admin.delete(&format!("/identity/v3/projects/{empty}/users/{voided}/roles/{member}")).await.expect(204);
+        let off = json!({ "project": { "enabled": false } });
+        admin.patch(&format!("/identity/v3/projects/{empty}"), off).await.expect(200);
+        let password = json!({ "user": { "password": "another" } });
+        admin.patch(&format!("/identity/v3/users/{voided}"), password).await.expect(200);
+        let events = admin.get("/identity/v3/OS-REVOKE/events").await.expect(200).json["events"].clone();
+        let events = events.as_array().unwrap();
+        let of = |wanted: &[(&str, &str)]| {
+            events
+                .iter()
+                .any(|e| e.as_object().unwrap().len() == wanted.len() + 1 && wanted.iter().all(|(n, v)| e[*n] == *v))
+        };
+        assert!(of(&[("user_id", &voided), ("project_id", &empty), ("role_id", &member)]), "{events:?}");
+        assert!(of(&[("project_id", &empty)]) && of(&[("user_id", &voided)]), "{events:?}");
         let later = admin.get("/identity/v3/OS-REVOKE/events?since=2027-01-01T00:00:00Z").await.expect(200);
         assert_eq!(later.json["events"], json!([]));
         admin.get("/identity/v3/OS-REVOKE/events?since=soon").await.expect(400);
