@@ -193,14 +193,6 @@ pub const RULES: &[Rule] = &[
     rule("identity:delete_service_provider", "rule:admin_required", SYSTEM_AND_PROJECT, "Delete a service provider."),
     rule("identity:list_projects_for_user", "", &[], "List the projects that one can ask a token for, by the older address."),
     rule("identity:list_domains_for_user", "", &[], "List the domains that one can ask a token for, by the older address."),
-];
-
-/// Of what Keystone has no API for.
-#[rustfmt::skip]
-pub const OWN_RULES: &[Rule] = &[
-    rule("nacre:identity:get_oidc_client", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "Show a protocol's OpenID Connect settings, without the secret."),
-    rule("nacre:identity:update_oidc_client", "rule:admin_required", SYSTEM_AND_PROJECT, "Set a protocol's OpenID Connect settings."),
-    rule("nacre:identity:delete_oidc_client", "rule:admin_required", SYSTEM_AND_PROJECT, "Remove a protocol's OpenID Connect settings."),
 
     rule("identity:list_credentials", "rule:admin_required or (role:reader and system_scope:all) or user_id:%(target.credential.user_id)s", ALL, "List credentials."),
     rule("identity:get_credential", "rule:admin_required or (role:reader and system_scope:all) or user_id:%(target.credential.user_id)s", ALL, "Show a credential."),
@@ -245,4 +237,12 @@ pub const OWN_RULES: &[Rule] = &[
     rule("identity:get_access_token_role", "rule:admin_required", &[ScopeType::Project], "Show a role of an access token."),
 
     rule("identity:list_revoke_events", "rule:service_or_admin", SYSTEM_AND_PROJECT, "List what voided tokens."),
+];
+
+/// Of what Keystone has no API for.
+#[rustfmt::skip]
+pub const OWN_RULES: &[Rule] = &[
+    rule("nacre:identity:get_oidc_client", "rule:admin_required or (role:reader and system_scope:all)", SYSTEM_AND_PROJECT, "Show a protocol's OpenID Connect settings, without the secret."),
+    rule("nacre:identity:update_oidc_client", "rule:admin_required", SYSTEM_AND_PROJECT, "Set a protocol's OpenID Connect settings."),
+    rule("nacre:identity:delete_oidc_client", "rule:admin_required", SYSTEM_AND_PROJECT, "Remove a protocol's OpenID Connect settings."),
 ];
