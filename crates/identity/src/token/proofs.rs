@@ -93,7 +93,9 @@ pub(super) async fn prove(cx: &Cx, state: &State, proofs: Vec<Proof>, wanted: &W
 }
 
 async fn by_token(state: &State, token: &str, wanted: &Wanted) -> Result<Proven> {
-    let old = state.validate(token).await?.ok_or_else(unauthenticated)?;
+    // As Keystone says it, and clients wait for: tokens can't be guessed, so this tells nobody anything.
+    let gone = || Error::not_found("TokenNotFound", "Could not find token.");
+    let old = state.validate(token).await?.ok_or_else(gone)?;
     let payload = &old.payload;
     let refused = |what: &str| Err(Error::forbidden("ForbiddenAction", format!("{what} Log in instead.")));
     if payload.origin.is_some() || payload.methods.are_delegated() {
