@@ -22,7 +22,7 @@ use crate::{
     State,
     data::{
         logic,
-        upload::{self, Upload},
+        upload::{self, Purpose, Upload},
     },
 };
 
@@ -76,6 +76,8 @@ impl Deliveries {
         flows::wake(&mut tx, image);
         tx.commit().await?;
         Ok(Upload {
+            purpose: Purpose::Save,
+            convert: self.state.config.convert.clone(),
             db: self.db.clone(),
             files: self.state.files.clone(),
             id: image.clone(),

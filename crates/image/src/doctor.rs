@@ -68,15 +68,22 @@ fn of_file(file: &Observed, row: Option<&Placement>) -> Option<Finding> {
         Status::Deleted => None,
         _ if file.name.is_none() => None,
         Status::Active | Status::Deactivated if row.file.as_ref() == Some(&path) => None,
-        Status::Saving if generation == Some(row.generation) => None,
-        Status::Active | Status::Deactivated | Status::Saving | Status::Queued => finding("its image has other data"),
+        Status::Saving | Status::Uploading | Status::Importing if generation == Some(row.generation) => None,
+        // What was staged, while it is converted.
+        Status::Importing if generation.is_some_and(|g| g < row.generation) => None,
+        Status::Active
+        | Status::Deactivated
+        | Status::Saving
+        | Status::Uploading
+        | Status::Importing
+        | Status::Queued => finding("its image has other data"),
     }
 }
 
 fn of_row(row: &Placement, sizes: &HashMap<String, u64>) -> Option<Finding> {
     let finding = |problem: String| Some(Finding::new("image", row.id.as_str(), problem));
     match (row.status, &row.file) {
-        (Status::Queued | Status::Saving | Status::Deleted, _) => None,
+        (Status::Queued | Status::Saving | Status::Uploading | Status::Importing | Status::Deleted, _) => None,
         (_, None) => finding("it is active and has no data".to_owned()),
         (_, Some(file)) => match (sizes.get(file), row.size) {
             (None, _) => finding(format!("its file {file} is missing")),

@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | image | `image/` | the record: name, formats, visibility, properties; its flow |
 //! | data | `data/` | its content: streaming upload and download, the files behind them |
+//! | import | `import/` | data that is staged or fetched, and becomes the image's in the background |
+//! | task | `task.rs` | how imports went |
 //! | delivery | `delivery.rs` | data that hosts bring: snapshots of servers' disks |
 //! | member | `member.rs` | projects that a shared image is shared with |
 //! | tag | `tag.rs` | one tag at a time |
@@ -13,6 +15,7 @@
 //!
 //! ```text
 //! queued ──PUT file──> saving ──checked, on disk──> active <──> deactivated        * ──DELETE──> deleted, then gone
+//! queued ──PUT stage──> uploading ──POST import──> importing ──> active
 //!    ^                   │
 //!    └── refused, broken off, or unheard of for a while
 //! ```
@@ -27,6 +30,7 @@ mod data;
 mod delivery;
 mod doctor;
 mod image;
+mod import;
 mod info;
 mod member;
 mod metadef;
@@ -34,16 +38,37 @@ pub mod policy;
 mod routes;
 mod schema;
 mod tag;
+mod task;
 mod versions;
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{
+    collections::HashSet,
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use data::Files;
+use model::id::ImageId;
+
+pub use data::convert::Convert;
 pub use doctor::{doctor, repair};
 
 /// What the handlers and the flow share.
 pub struct State {
     files: Files,
+    config: Config,
+    /// Imports that this process carries on: image and generation.
+    jobs: Mutex<HashSet<(ImageId, i64)>>,
+}
+
+/// Settings of the service; the defaults are for production.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// Networks that web-download may fetch from though they are none of the internet.
+    pub download_networks: Vec<ipnet::IpNet>,
+    /// The tools of conversions.
+    pub convert: Convert,
 }
 
 impl State {
@@ -52,7 +77,19 @@ impl State {
     /// # Errors
     /// When it can't be.
     pub async fn open(directory: impl Into<PathBuf>) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { files: Files::open(directory.into()).await? }))
+        Self::with_config(directory, Config::default()).await
+    }
+
+    /// With other settings.
+    ///
+    /// # Errors
+    /// As [`State::open`].
+    pub async fn with_config(directory: impl Into<PathBuf>, config: Config) -> io::Result<Arc<Self>> {
+        Ok(Arc::new(Self { files: Files::open(directory.into()).await?, config, jobs: Mutex::default() }))
+    }
+
+    fn jobs(&self) -> MutexGuard<'_, HashSet<(ImageId, i64)>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,13 +6,13 @@ use web::{
 };
 
 use crate::{
-    data, image, info, member,
+    data, image, import, info, member,
     metadef::{
         definition,
         item::{self, Object, Property, Tag},
         namespace, resource_type,
     },
-    schema, tag, versions,
+    schema, tag, task, versions,
 };
 
 /// The table.
@@ -33,6 +33,12 @@ pub(crate) const ROUTES: &[Route] = &[
     // Their data
     Route::get("/v2/images/{image_id}/file", Rule("download_image"), handler!(data::api::download)),
     Route::put("/v2/images/{image_id}/file", Rule("upload_image"), handler!(data::upload::create)).streaming(),
+    Route::put("/v2/images/{image_id}/stage", Rule("modify_image"), handler!(data::upload::stage)).streaming(),
+    Route::post("/v2/images/{image_id}/import", Rule("modify_image"), handler!(import::api::create)),
+    Route::get("/v2/images/{image_id}/tasks", Rule("get_image"), handler!(task::list_of_image)),
+    Route::get("/v2/tasks", Rule("tasks_api_access"), handler!(task::list)),
+    Route::get("/v2/tasks/{task_id}", Rule("tasks_api_access"), handler!(task::show)),
+    Route::delete("/v2/stores/{store_id}/{image_id}", Rule("delete_image"), handler!(info::delete_from_store)),
     // Their tags
     Route::put("/v2/images/{image_id}/tags/{tag}", Rule("modify_image"), handler!(tag::create)),
     Route::delete("/v2/images/{image_id}/tags/{tag}", Rule("modify_image"), handler!(tag::delete)),
@@ -151,4 +157,6 @@ pub(crate) const ROUTES: &[Route] = &[
     Route::get("/v2/schemas/metadefs/{name}", Token, handler!(definition::show)),
     Route::get("/v2/info/import", Token, handler!(info::import)),
     Route::get("/v2/info/stores", Token, handler!(info::stores)),
+    Route::get("/v2/info/stores/detail", Rule("stores_info_detail"), handler!(info::stores_detail)),
+    Route::get("/v2/info/usage", Token, handler!(info::usage)),
 ];

@@ -74,10 +74,11 @@ pub(crate) const ATTRIBUTES: &[Attribute] = &[
     fixed("self", Kind::Text, "An image self url"),
     fixed("file", Kind::Text, "An image file url"),
     fixed("schema", Kind::Text, "An image schema url"),
+    fixed("stores", Kind::Text, "Store in which image data resides"),
 ];
 
 /// Names that no additional property may have.
-const RESERVED: &[&str] = &["location", "locations", "deleted", "deleted_at", "stores"];
+const RESERVED: &[&str] = &["location", "locations", "deleted", "deleted_at"];
 /// What Glance keeps for itself.
 const RESERVED_PREFIX: &str = "os_glance";
 

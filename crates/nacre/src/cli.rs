@@ -119,6 +119,9 @@ pub struct CloudOptions {
     pub logins: LoginOptions,
     #[command(flatten)]
     pub sso: SsoOptions,
+    /// Networks that images may be imported from by web-download though they are none of the internet.
+    #[arg(long, env = "NACRE_IMAGE_DOWNLOAD_NETWORKS", value_delimiter = ',')]
+    pub image_download_networks: Vec<ipnet::IpNet>,
     /// An oslo policy.yaml with the operator's own rules.
     #[arg(long, env = "NACRE_POLICY_FILE")]
     pub policy_file: Option<PathBuf>,

@@ -63,7 +63,7 @@ pub async fn start(
     let hub = Hub::default();
     let services = Services {
         identity: identity::State::open_with(db.clone(), master_key(layout)?, compliance(&options.logins)?).await?,
-        image: image::State::open(layout.images()).await.context("opening the images' folder")?,
+        image: image_state(layout, options).await.context("opening the images' folder")?,
         northbound: drivers.northbound()?,
         compute: compute::State::new(db.clone(), hub.clone(), layout.images()),
     };
@@ -166,6 +166,11 @@ impl Services {
             root(),
         ]
     }
+}
+
+async fn image_state(layout: &Layout, options: &CloudOptions) -> std::io::Result<Arc<image::State>> {
+    let download_networks = options.image_download_networks.clone();
+    image::State::with_config(layout.images(), image::Config { download_networks, ..image::Config::default() }).await
 }
 
 /// Opens the database and brings its tables up to date.

@@ -33,6 +33,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0060_compute_wider",
     "0070_image_deliveries",
     "0071_metadefs",
+    "0072_image_tasks",
     "0080_network_addressing",
     "0081_network_breadth",
     "0082_network_qos_trunks_forwarding",

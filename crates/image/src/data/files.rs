@@ -100,6 +100,30 @@ impl Files {
         opened.await.map_err(|e| storage("opening image data", e))
     }
 
+    /// Where a file of the directory lies.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Reads a file of ours to its end: length and hashes.
+    pub(crate) async fn measure(&self, name: &str, virtual_size: u64) -> Result<Received> {
+        let path = self.root.join(name);
+        blocking("reading image data", move || {
+            let measure = || {
+                let (mut file, mut hashes) = (fs::File::open(&path)?, Hashes::default());
+                let mut piece = vec![0; WRITE_BYTES];
+                loop {
+                    match io::Read::read(&mut file, &mut piece)? {
+                        0 => return Ok(hashes),
+                        read => hashes.update(piece.get(..read).unwrap_or_default()),
+                    }
+                }
+            };
+            measure().map(|hashes| hashes.finish(Some(virtual_size))).map_err(|e| storage("reading image data", e))
+        })
+        .await
+    }
+
     /// Removes one upload's data, complete or not.
     pub(crate) async fn remove(&self, image: &ImageId, generation: i64) -> Result<()> {
         let path = self.root.join(Self::name(image, generation));
@@ -172,7 +196,7 @@ async fn blocking<T: Send + 'static>(
     spawn_blocking(work).await.map_err(|e| Error::internal(what, e))?
 }
 
-fn storage(what: &'static str, error: io::Error) -> Error {
+pub(super) fn storage(what: &'static str, error: io::Error) -> Error {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Error::new(ErrorKind::TooLarge, "StorageFull", "Image storage media is full.").because(error)
@@ -234,6 +258,16 @@ impl Hashes {
         self.sha512.update(bytes);
         self.size += bytes.len() as u64;
     }
+
+    fn finish(self, virtual_size: Option<u64>) -> Received {
+        Received {
+            size: self.size,
+            virtual_size,
+            md5: hex::encode(self.md5.finalize()),
+            sha256: hex::encode(self.sha256.finalize()),
+            sha512: hex::encode(self.sha512.finalize()),
+        }
+    }
 }
 
 fn write_all(path: &Path, part: &Path, declared: &Declared, mut pieces: mpsc::Receiver<Piece>) -> Result<Received> {
@@ -273,13 +307,7 @@ fn write_all(path: &Path, part: &Path, declared: &Declared, mut pieces: mpsc::Re
         Declared::Disk(_) => Some(virtual_size.unwrap_or(hashes.size)),
         Declared::Recognised(..) | Declared::Opaque => None,
     };
-    Ok(Received {
-        size: hashes.size,
-        virtual_size,
-        md5: hex::encode(hashes.md5.finalize()),
-        sha256: hex::encode(hashes.sha256.finalize()),
-        sha512: hex::encode(hashes.sha512.finalize()),
-    })
+    Ok(hashes.finish(virtual_size))
 }
 
 fn next(pieces: &mut mpsc::Receiver<Piece>) -> Result<Piece> {

@@ -6,6 +6,8 @@ use model::{
 };
 use store::images::Image;
 
+use super::convert;
+
 /// Largest image: 1 TiB, Glance's default.
 pub(crate) const IMAGE_BYTES_MAX: u64 = 1 << 40;
 
@@ -45,6 +47,23 @@ pub(crate) fn declared(image: &Image) -> Result<Declared> {
     })
 }
 
+/// Properties that ask for the verification of a signature; Glance verifies where all four are there.
+const SIGNATURE: [&str; 4] =
+    ["img_signature", "img_signature_hash_method", "img_signature_key_type", "img_signature_certificate_uuid"];
+
+/// Whether the image asks for a signature to be verified, which needs a certificate that only a key manager has.
+///
+/// # Errors
+/// Bad request: data that can't be verified is not taken as if it had been.
+pub(crate) fn refuse_signed(image: &Image) -> Result<()> {
+    if SIGNATURE.iter().all(|name| image.properties.contains_key(*name)) {
+        let text = "The image's signature can't be verified: this cloud has no key manager that would hold the \
+                    certificate. Remove the properties img_signature* to upload without verification.";
+        return Err(Error::bad_request("SignatureVerificationUnavailable", text));
+    }
+    Ok(())
+}
+
 /// Checks the first bytes. The size of the disk that a guest sees, where they tell it.
 ///
 /// # Errors
@@ -57,7 +76,9 @@ pub(crate) fn check_head(declared: &Declared, head: &[u8]) -> Result<Option<u64>
         Declared::Opaque => Ok(None),
         Declared::Disk(format) => image_format::inspect(*format, head).or_else(|refusal| refuse(refusal.to_string())),
         Declared::Recognised(name, magic) => match image_format::recognise(head) {
-            Some(found) if magic.contains(&found) => Ok(None),
+            Some(found) if magic.contains(&found) => {
+                convert::check_head(name, head).map(Some).or_else(|why| refuse(why.to_owned()))
+            }
             found => refuse(format!(
                 "the disk format is declared as {name}, the content is {}",
                 found.unwrap_or("something else")
@@ -165,7 +186,6 @@ mod tests {
     #[test]
     fn what_is_refused() {
         let vmdk = Declared::Recognised("vmdk", &["vmdk"]);
-        assert!(check_head(&vmdk, b"KDMV....").is_ok());
         assert!(check_head(&vmdk, b"QFI\xfb").is_err());
         assert!(check_head(&vmdk, b"plain").is_err());
         assert!(check_head(&Declared::Opaque, b"QFI\xfb").is_ok());

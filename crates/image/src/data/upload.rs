@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use model::{Error, ErrorKind, Result, id::ImageId, quota::UNLIMITED};
 use store::{
     Db, flows,
-    images::{self, Data, Image, deliveries},
+    images::{self, Data, Image, deliveries, tasks},
     quotas,
 };
 use tokio::sync::mpsc;
@@ -20,10 +20,11 @@ use web::{Cx, Reply};
 
 use super::{
     Files,
+    convert::Convert,
     files::{Piece, Received},
     logic::{self, Declared},
 };
-use crate::{State, image::logic::size_charge};
+use crate::{State, image::logic::size_charge, import};
 
 /// How long an upload may stand still.
 const STALL_MAX: Duration = Duration::from_secs(60);
@@ -37,8 +38,17 @@ const OCTETS: &str = "application/octet-stream";
 
 /// `PUT /v2/images/{image_id}/file`.
 pub(crate) async fn create(cx: &Cx) -> Result<Reply> {
+    take(cx, Purpose::Save).await
+}
+
+/// `PUT /v2/images/{image_id}/stage`.
+pub(crate) async fn stage(cx: &Cx) -> Result<Reply> {
+    take(cx, Purpose::Stage).await
+}
+
+async fn take(cx: &Cx, purpose: Purpose) -> Result<Reply> {
     let mut body = cx.take_stream();
-    let refused = match begin(cx).await {
+    let refused = match begin(cx, purpose).await {
         Ok(upload) => {
             // On its own: a client that goes away ends this future, and must not end the tidying up.
             let run = tokio::spawn(upload.run(body));
@@ -57,8 +67,21 @@ pub(crate) async fn create(cx: &Cx) -> Result<Reply> {
     Err(refused)
 }
 
+/// What an upload's data becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// The image's data, at once.
+    Save,
+    /// Data that waits for its import.
+    Stage,
+    /// The image's data, converted where no host could open it.
+    Import,
+}
+
 /// An upload that has begun.
 pub(crate) struct Upload {
+    pub purpose: Purpose,
+    pub convert: Convert,
     pub db: Db,
     pub files: Files,
     pub id: ImageId,
@@ -72,7 +95,7 @@ pub(crate) struct Upload {
 }
 
 /// Checks all that can be known before the first byte, and marks the image as being saved.
-async fn begin(cx: &Cx) -> Result<Upload> {
+async fn begin(cx: &Cx, purpose: Purpose) -> Result<Upload> {
     let media_type = cx.header("content-type").and_then(|c| c.split(';').next()).map(str::trim);
     if media_type != Some(OCTETS) {
         return Err(Error::new(
@@ -84,23 +107,36 @@ async fn begin(cx: &Cx) -> Result<Upload> {
     let announced = announced(cx)?;
     let mut tx = cx.db().begin().await?;
     let image = crate::image::api::find_for_update(cx, &mut tx).await?.image;
+    logic::refuse_signed(&image)?;
     let declared = logic::declared(&image)?;
     let bytes_max = logic::bytes_max(quota_left(&mut tx, &image).await?);
     if announced.is_some_and(|size| size > bytes_max) {
         return Err(too_large(bytes_max));
     }
-    let generation = images::begin_upload(&mut tx, &image.id).await?.ok_or_else(|| {
-        let status = image.status.as_str();
-        Error::conflict(
-            "InvalidImageStatusTransition",
-            format!("Image status transition from {status} to saving is not allowed"),
-        )
+    let (begun, to) = match purpose {
+        Purpose::Stage => (tasks::begin_staging(&mut tx, &image.id).await?, "uploading"),
+        Purpose::Save | Purpose::Import => (images::begin_upload(&mut tx, &image.id).await?, "saving"),
+    };
+    let generation = begun.ok_or_else(|| {
+        let text = format!("Image status transition from {} to {to} is not allowed", image.status.as_str());
+        Error::conflict("InvalidImageStatusTransition", text)
     })?;
     // It now watches the upload.
     flows::wake(&mut tx, &image.id);
     tx.commit().await?;
-    let files = cx.state::<State>()?.files.clone();
-    Ok(Upload { db: cx.db().clone(), files, id: image.id, generation, declared, bytes_max, announced, expected: None })
+    let state = cx.state::<State>()?;
+    Ok(Upload {
+        purpose,
+        convert: state.config.convert.clone(),
+        db: cx.db().clone(),
+        files: state.files.clone(),
+        id: image.id,
+        generation,
+        declared,
+        bytes_max,
+        announced,
+        expected: None,
+    })
 }
 
 /// The size that the client announces, in either header.
@@ -137,16 +173,28 @@ impl Upload {
         let result = async {
             let received = self.receive(&mut body).await?;
             self.verify(&received)?;
-            self.finish(received).await
+            self.keep(received).await
         };
         let result = result.await;
-        if result.is_err()
-            && let Err(error) = self.give_up().await
+        if let Err(refused) = &result
+            && let Err(error) = self.give_up(refused).await
         {
             // The flow finds it: nobody reports on this upload any more.
             tracing::error!(image = %self.id, ?error, "a failed upload could not be tidied up");
         }
         (result, body)
+    }
+
+    /// The end of an import whose data did not come as a stream: kept, or given up.
+    pub(crate) async fn end(&self, received: Result<Received>) -> Result<()> {
+        let result = match received {
+            Ok(received) => self.finish(received, Some("qcow2".to_owned())).await,
+            Err(refused) => Err(refused),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(refused) => self.give_up(&refused).await,
+        }
     }
 
     async fn receive(&self, body: &mut Body) -> Result<Received> {
@@ -204,8 +252,32 @@ impl Upload {
         Ok(tx.commit().await?)
     }
 
-    /// Makes what was received the image's data.
-    async fn finish(&self, received: Received) -> Result<()> {
+    /// Converts what no host could open, where that is wanted, and makes the result the image's data.
+    pub(crate) async fn keep(&self, received: Received) -> Result<()> {
+        let Declared::Recognised(format, _) = self.declared else { return self.finish(received, None).await };
+        if self.purpose != Purpose::Import {
+            return self.finish(received, None).await;
+        }
+        let source = Files::name(&self.id, self.generation);
+        let converted = self.convert_file(format, &source).await?;
+        self.finish(converted, Some("qcow2".to_owned())).await
+    }
+
+    /// Converts a file of the image directory into this upload's. Reports meanwhile that it is alive.
+    pub(crate) async fn convert_file(&self, format: &'static str, source: &str) -> Result<Received> {
+        let target = Files::name(&self.id, self.generation);
+        let work = self.convert.run(&self.files, format, source, &target, self.bytes_max);
+        let mut work = std::pin::pin!(work);
+        loop {
+            match tokio::time::timeout(HEARTBEAT, &mut work).await {
+                Ok(converted) => return converted,
+                Err(_) => self.report().await?,
+            }
+        }
+    }
+
+    /// Makes what was received the image's data, or what waits for its import.
+    pub(crate) async fn finish(&self, received: Received, format: Option<String>) -> Result<()> {
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let data = Data {
             file: Files::name(&self.id, self.generation),
@@ -215,13 +287,24 @@ impl Upload {
             hash_algo: "sha512",
             hash_value: received.sha512,
             sha256: received.sha256,
+            format,
         };
         let mut tx = self.db.begin().await?;
+        if self.purpose == Purpose::Stage {
+            if !tasks::finish_staging(&mut tx, &self.id, self.generation, &data).await? {
+                return Err(gone(&self.id));
+            }
+            flows::wake(&mut tx, &self.id);
+            return Ok(tx.commit().await?);
+        }
         // The owner may have changed meanwhile.
         let image = images::get_for_update(&mut tx, &self.id).await?.ok_or_else(|| gone(&self.id))?;
         quotas::charge(&mut tx, &image.owner, &[size_charge(images::size_charge(data.size))]).await?;
         if !images::finish_upload(&mut tx, &self.id, self.generation, &data).await? {
             return Err(gone(&self.id));
+        }
+        if self.purpose == Purpose::Import {
+            import::succeeded(&mut tx, &self.id).await?;
         }
         flows::wake(&mut tx, &self.id);
         deliveries::wake(&mut tx, &self.id).await?;
@@ -229,11 +312,19 @@ impl Upload {
     }
 
     /// The files first: the row says that there may be some until then.
-    async fn give_up(&self) -> Result<()> {
-        self.files.remove(&self.id, self.generation).await?;
+    async fn give_up(&self, refused: &Error) -> Result<()> {
+        if self.purpose == Purpose::Import {
+            // With what was staged, which nobody can import a second time.
+            self.files.remove_up_to(&self.id, self.generation).await?;
+        } else {
+            self.files.remove(&self.id, self.generation).await?;
+        }
         let mut tx = self.db.begin().await?;
         let now = tx.now();
-        images::abandon_upload(&mut tx, &self.id, self.generation, now).await?;
+        let abandoned = images::abandon_upload(&mut tx, &self.id, self.generation, now).await?;
+        if abandoned && self.purpose == Purpose::Import {
+            import::failed(&mut tx, &self.id, refused).await?;
+        }
         flows::wake(&mut tx, &self.id);
         Ok(tx.commit().await?)
     }

@@ -9,6 +9,7 @@ use store::{
 use web::{Cx, Reply, Target};
 
 use super::{logic, wire};
+use crate::import::wire::{METHODS, STORE};
 
 /// An image that the caller may see.
 pub(crate) struct Found {
@@ -95,7 +96,10 @@ pub(crate) async fn create(cx: &Cx) -> Result<Reply> {
     images::deliveries::create(&mut tx, &image).await?;
     tx.commit().await?;
     let location = format!("{}/v2/images/{}", cx.service_url(), image.id);
-    Ok(Reply::created(&wire::view(&image))?.with("location", location))
+    Ok(Reply::created(&wire::view(&image))?
+        .with("location", location)
+        .with("openstack-image-import-methods", METHODS.join(","))
+        .with("openstack-image-store-ids", STORE))
 }
 
 /// `PATCH /v2/images/{image_id}`.

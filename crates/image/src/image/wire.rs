@@ -8,7 +8,7 @@ use store::{
 };
 use web::paging::{ListSpec, Query, parse_flag};
 
-use crate::schema;
+use crate::{import::wire::STORE, schema};
 
 /// Images of a page for a client that names no limit, as Glance has it.
 const PAGE_SIZE_DEFAULT: u32 = 25;
@@ -44,6 +44,14 @@ pub(crate) fn view(image: &Image) -> Value {
     });
     if let Value::Object(attributes) = attributes {
         view.extend(attributes);
+    }
+    if image.file.is_some() {
+        view.insert("stores".to_owned(), json!(STORE));
+    }
+    if let Some(state) = &image.import_state {
+        let store_if = |wanted: &str| if state == wanted { json!(STORE) } else { json!("") };
+        view.insert("os_glance_importing_to_stores".to_owned(), store_if("running"));
+        view.insert("os_glance_failed_import".to_owned(), store_if("failed"));
     }
     Value::Object(view)
 }

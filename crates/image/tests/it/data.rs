@@ -93,6 +93,18 @@ async fn an_empty_raw_image() {
     .await;
 }
 
+/// The head of a sparse vmdk file of a disk of 1 MiB.
+fn vmdk() -> Vec<u8> {
+    let text = "# Disk DescriptorFile\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\nRW 2048 SPARSE \"x\"\n";
+    let mut head = vec![0; 4096];
+    head[..4].copy_from_slice(b"KDMV");
+    head[12..20].copy_from_slice(&2048_u64.to_le_bytes());
+    head[28] = 1;
+    head[36] = 4;
+    head[512..512 + text.len()].copy_from_slice(text.as_bytes());
+    head
+}
+
 /// Refused, and nothing left: neither on disk nor in the quota; and the image can be tried again.
 async fn refused(world: &World, format: &str, body: Body, status: u16, why: &str) {
     let blue = world.blue();
@@ -104,7 +116,7 @@ async fn refused(world: &World, format: &str, body: Body, status: u16, why: &str
     assert_eq!(world.files(), Vec::<String>::new());
     let good = match format {
         "qcow2" => qcow2(),
-        "vmdk" => b"KDMV and so on".to_vec(),
+        "vmdk" => vmdk(),
         _ => vec![1; 512],
     };
     upload(&blue, &id, Body::from(good)).await.expect(204);

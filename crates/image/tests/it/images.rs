@@ -34,8 +34,12 @@ async fn documents_for_clients() {
         for name in ["images", "member", "members"] {
             assert_eq!(blue.get(&format!("/image/v2/schemas/{name}")).await.expect(200).json["name"], name);
         }
-        assert_eq!(blue.get("/image/v2/info/import").await.expect(200).json["import-methods"]["value"], json!([]));
+        let methods = blue.get("/image/v2/info/import").await.expect(200).json["import-methods"]["value"].clone();
+        assert_eq!(methods, json!(["glance-direct", "web-download"]));
         assert_eq!(blue.get("/image/v2/info/stores").await.expect(200).json["stores"][0]["id"], "file");
+        blue.get("/image/v2/info/stores/detail").await.expect(403);
+        let detail = world.admin().get("/image/v2/info/stores/detail").await.expect(200).json;
+        assert_eq!(detail["stores"][0]["type"], "file");
         world.nobody().get("/image/v2/schemas/image").await.expect(401);
     })
     .await;

@@ -7,6 +7,7 @@ mod delivery;
 mod doctor;
 mod flow;
 mod images;
+mod imports;
 mod listing;
 mod members;
 mod metadefs;

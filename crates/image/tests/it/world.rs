@@ -26,7 +26,9 @@ pub async fn on_each_db<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
 impl World {
     pub async fn new(db: TestDb) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let state = State::open(folder.path()).await.unwrap();
+        let config =
+            image::Config { download_networks: vec!["127.0.0.0/8".parse().unwrap()], ..image::Config::default() };
+        let state = State::with_config(folder.path(), config).await.unwrap();
         let anyone = auth::client(&db, vec![image::service(state.clone())]);
         let config = Config { seed: Some(1), ..Config::default() };
         let engine = Engine::new(db.clone(), image::machines(state.clone()), config).unwrap();
@@ -72,6 +74,23 @@ impl World {
 
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Lets flows and jobs run until the image's import is over.
+    pub async fn imported(&self, id: &str) {
+        let limit = std::time::Duration::from_secs(120);
+        tokio::time::timeout(limit, async {
+            loop {
+                self.engine.settle().await.unwrap();
+                let image = store::images::get(&mut *self.db.read().await.unwrap(), &model::id::ImageId::new(id)).await;
+                if image.unwrap().is_none_or(|image| image.status != store::images::Status::Importing) {
+                    return;
+                }
+                self.db.flows_due().await;
+            }
+        })
+        .await
+        .unwrap();
     }
 
     /// What the doctor says.

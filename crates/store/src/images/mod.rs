@@ -13,6 +13,7 @@ mod list;
 mod members;
 pub mod metadefs;
 pub(crate) mod row;
+pub mod tasks;
 
 use model::{
     Timestamp,
@@ -133,7 +134,7 @@ pub async fn begin_upload(tx: &mut Tx, id: &ImageId) -> Result<Option<i64>> {
 /// Notes that the upload is alive. False: it has been given up, or the image is gone.
 pub async fn touch_upload(tx: &mut Tx, id: &ImageId, generation: i64) -> Result<bool> {
     let now = tx.now();
-    let done = query("update images set upload_seen = $3 where id = $1 and generation = $2 and status = 'saving'")
+    let done = query("update images set upload_seen = $3 where id = $1 and generation = $2 and status in ('saving', 'uploading', 'importing')")
         .bind(id.as_str())
         .bind(generation)
         .bind(now.0)
@@ -159,15 +160,18 @@ pub struct Data {
     pub hash_value: String,
     /// SHA-256, hex.
     pub sha256: String,
+    /// The disk format that the data was converted to; none where it is as it came.
+    pub format: Option<String>,
 }
 
 /// Makes the upload the image's data. False: it has been given up, or the image is gone.
 pub async fn finish_upload(tx: &mut Tx, id: &ImageId, generation: i64, data: &Data) -> Result<bool> {
     let now = tx.now();
     let done = query(
-        "update images set status = 'active', upload_seen = null, file = $3, size = $4, virtual_size = $5, \
+        "update images set import_state = case when status = 'importing' then 'done' else import_state end, \
+         disk_format = coalesce($11, disk_format), status = 'active', upload_seen = null, staged = null, file = $3, size = $4, virtual_size = $5, \
          checksum = $6, hash_algo = $7, hash_value = $8, sha256 = $9, updated_at = $10 \
-         where id = $1 and generation = $2 and status = 'saving'",
+         where id = $1 and generation = $2 and status in ('saving', 'importing')",
     )
     .bind(id.as_str())
     .bind(generation)
@@ -179,6 +183,7 @@ pub async fn finish_upload(tx: &mut Tx, id: &ImageId, generation: i64, data: &Da
     .bind(data.hash_value.as_str())
     .bind(data.sha256.as_str())
     .bind(now.0)
+    .bind(data.format.as_deref())
     .execute(&mut **tx)
     .await?;
     if done.rows_affected() > 0 {
@@ -192,8 +197,9 @@ pub async fn finish_upload(tx: &mut Tx, id: &ImageId, generation: i64, data: &Da
 pub async fn abandon_upload(tx: &mut Tx, id: &ImageId, generation: i64, unseen_since: Timestamp) -> Result<bool> {
     let now = tx.now();
     let done = query(
-        "update images set status = 'queued', upload_seen = null, updated_at = $4 \
-         where id = $1 and generation = $2 and status = 'saving' and upload_seen <= $3",
+        "update images set import_state = case when status = 'importing' then 'failed' else import_state end, \
+         status = 'queued', staged = null, upload_seen = null, updated_at = $4 \
+         where id = $1 and generation = $2 and status in ('saving', 'uploading', 'importing') and upload_seen <= $3",
     )
     .bind(id.as_str())
     .bind(generation)

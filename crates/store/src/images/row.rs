@@ -47,6 +47,8 @@ words! {
     Status {
         Queued = "queued": "It waits for data.",
         Saving = "saving": "Data is arriving.",
+        Uploading = "uploading": "Data is arriving in the staging area, or waits there for its import.",
+        Importing = "importing": "Data is being imported.",
         Active = "active": "It can be used.",
         Deactivated = "deactivated": "Its data is withheld from everyone but administrators.",
         Deleted = "deleted": "It is to be removed; nobody sees it any more.",
@@ -106,6 +108,8 @@ pub struct Image {
     pub generation: i64,
     /// When the upload under way was last heard of.
     pub upload_seen: Option<Timestamp>,
+    /// How its import went: `running`, `done`, `failed`; none where nothing was ever imported.
+    pub import_state: Option<String>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -140,6 +144,7 @@ impl Image {
             file: None,
             generation: 0,
             upload_seen: None,
+            import_state: None,
             created_at: now,
             updated_at: now,
             properties: BTreeMap::new(),
@@ -169,6 +174,7 @@ impl Image {
             file: row.opt_text("file")?,
             generation: row.int("generation")?,
             upload_seen: row.opt_time("upload_seen")?,
+            import_state: row.opt_text("import_state")?,
             created_at: row.time("created_at")?,
             updated_at: row.time("updated_at")?,
             properties: BTreeMap::new(),
