@@ -111,7 +111,7 @@ async fn web(answers: Vec<String>) -> String {
         for answer in answers {
             let (mut socket, _) = listener.accept().await.unwrap();
             let mut request = [0; 4096];
-            socket.read(&mut request).await.unwrap();
+            assert!(socket.read(&mut request).await.unwrap() > 0);
             socket.write_all(answer.as_bytes()).await.unwrap();
         }
     });

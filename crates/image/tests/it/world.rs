@@ -82,7 +82,7 @@ impl World {
         tokio::time::timeout(limit, async {
             loop {
                 self.engine.settle().await.unwrap();
-                let image = store::images::get(&mut *self.db.read().await.unwrap(), &model::id::ImageId::new(id)).await;
+                let image = store::images::get(&mut self.db.read().await.unwrap(), &model::id::ImageId::new(id)).await;
                 if image.unwrap().is_none_or(|image| image.status != store::images::Status::Importing) {
                     return;
                 }
