@@ -313,6 +313,7 @@ pub async fn image(db: &Db, folder: &Path) -> String {
         hash_algo: "sha512",
         hash_value: "x".into(),
         sha256: "0fc2b13db17f80a1e2bcde80ca85eb1e2bc1ae26f8bd78f4ebbcdf6e3f4d1b1e".into(),
+        format: None,
     };
     let data = images::Data { sha256: sha256(IMAGE), ..data };
     images::finish_upload(&mut tx, &id, generation, &data).await.unwrap();
