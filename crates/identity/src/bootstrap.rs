@@ -60,6 +60,7 @@ pub const STANDARD_SERVICES: &[ServiceAt] = &[
     ServiceAt { kind: "compute", name: "nova", path: "/compute/v2.1" },
     ServiceAt { kind: "image", name: "glance", path: "/image" },
     ServiceAt { kind: "network", name: "neutron", path: "/networking" },
+    ServiceAt { kind: "placement", name: "placement", path: "/placement" },
 ];
 
 /// The ids of what there is.

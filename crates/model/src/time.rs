@@ -30,6 +30,11 @@ impl Timestamp {
         self.format("%Y-%m-%dT%H:%M:%S.%6f")
     }
 
+    /// `Tue, 24 Nov 2026 12:00:00 GMT`, as HTTP's headers have it.
+    pub fn to_http_date(self) -> String {
+        self.format("%a, %d %b %Y %H:%M:%S GMT")
+    }
+
     fn format(self, pattern: &str) -> String {
         jiff::Timestamp::from_microsecond(self.0).map(|t| t.strftime(pattern).to_string()).unwrap_or_default()
     }

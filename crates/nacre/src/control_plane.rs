@@ -163,6 +163,7 @@ impl Services {
             image::service(self.image.clone()),
             network::service(),
             compute::service(self.compute.clone()),
+            placement::service(self.compute.config.ratios()),
             root(),
         ]
     }
@@ -280,7 +281,7 @@ async fn index(cx: &web::Cx) -> model::Result<Reply> {
         "name": "nacre",
         "version": env!("CARGO_PKG_VERSION"),
         "services": {
-            "identity": url("/identity"), "image": url("/image"), "network": url("/networking"), "compute": url("/compute"),
+            "identity": url("/identity"), "image": url("/image"), "network": url("/networking"), "compute": url("/compute"), "placement": url("/placement"),
         },
     }))
 }

@@ -24,6 +24,7 @@ pub mod journal;
 pub mod list;
 mod migrate;
 pub mod network;
+pub mod placement;
 pub mod quotas;
 pub mod request;
 mod row;

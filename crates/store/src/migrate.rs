@@ -34,6 +34,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0070_image_deliveries",
     "0071_metadefs",
     "0072_image_tasks",
+    "0073_placement",
     "0080_network_addressing",
     "0081_network_breadth",
     "0082_network_qos_trunks_forwarding",

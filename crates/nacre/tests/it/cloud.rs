@@ -52,6 +52,7 @@ impl Cloud {
             identity::own_service(identity.clone()),
             image::service(image),
             network::service(),
+            placement::service(compute.config.ratios()),
             compute::service(compute),
         ];
         let rules: Vec<_> = services.iter().map(|service| service.policy).collect();

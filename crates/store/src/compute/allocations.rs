@@ -125,6 +125,18 @@ pub async fn insert(tx: &mut Tx, allocation: &Allocation) -> Result<()> {
     .bind(now.0)
     .execute(&mut **tx)
     .await?;
+    changed(tx, allocation.server_id.as_str()).await
+}
+
+/// Placement's generation of the host of which something is claimed.
+async fn changed(tx: &mut Tx, server: &str) -> Result<()> {
+    query(
+        "update hosts set generation = generation + 1 \
+         where id in (select host_id from allocations where server_id = $1)",
+    )
+    .bind(server)
+    .execute(&mut **tx)
+    .await?;
     Ok(())
 }
 
@@ -142,6 +154,7 @@ pub async fn update(tx: &mut Tx, allocation: &Allocation) -> Result<()> {
 
 /// Gives back what a server holds.
 pub async fn delete(tx: &mut Tx, server: &ServerId) -> Result<()> {
+    changed(tx, server.as_str()).await?;
     query("delete from allocations where server_id = $1").bind(server.as_str()).execute(&mut **tx).await?;
     Ok(())
 }

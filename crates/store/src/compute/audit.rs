@@ -16,7 +16,8 @@ pub async fn allocations(conn: &mut Conn) -> Result<Vec<Odd>> {
     let mut odd = Vec::new();
     let stray = query(
         "select a.server_id from allocations a left join servers s on s.id = a.server_id and s.deleted_at is null \
-         and s.host_id = a.host_id where s.id is null order by a.server_id",
+         and s.host_id = a.host_id where s.id is null \
+         and a.server_id not in (select c.id from placement_consumers c) order by a.server_id",
     );
     for row in stray.fetch_all(&mut *conn).await? {
         odd.push(Odd { id: row.text("server_id")?, problem: "holds a host's capacity but is not there".into() });
@@ -35,7 +36,8 @@ pub async fn allocations(conn: &mut Conn) -> Result<Vec<Odd>> {
 pub async fn delete_stray_allocations(tx: &mut Tx) -> Result<()> {
     query(
         "delete from allocations as a where not exists (select 1 from servers s where s.id = a.server_id \
-         and s.deleted_at is null and s.host_id = a.host_id)",
+         and s.deleted_at is null and s.host_id = a.host_id) \
+         and a.server_id not in (select c.id from placement_consumers c)",
     )
     .execute(&mut **tx)
     .await?;

@@ -17,9 +17,23 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("image", SERVICE),
     ("network", SERVICE),
     ("compute", SERVICE),
+    ("placement", SERVICE),
     (
         "nacre",
-        &["identity", "image", "network", "compute", "agent", "web", "flow", "hostlink", "drivers", "store", "model"],
+        &[
+            "identity",
+            "image",
+            "network",
+            "compute",
+            "placement",
+            "agent",
+            "web",
+            "flow",
+            "hostlink",
+            "drivers",
+            "store",
+            "model",
+        ],
     ),
     ("testkit", &["web", "flow", "hostlink", "drivers", "agent", "store", "model"]),
     ("xtask", XTASK),
@@ -27,11 +41,23 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 const SERVICE: &[&str] = &["web", "flow", "hostlink", "drivers", "store", "model"];
 /// Golden files are written from the tables of the services.
-const XTASK: &[&str] =
-    &["identity", "image", "network", "compute", "agent", "web", "flow", "hostlink", "drivers", "store", "model"];
+const XTASK: &[&str] = &[
+    "identity",
+    "image",
+    "network",
+    "compute",
+    "placement",
+    "agent",
+    "web",
+    "flow",
+    "hostlink",
+    "drivers",
+    "store",
+    "model",
+];
 
 /// The services: they never depend on each other, not even in their tests.
-pub(super) const SERVICES: &[&str] = &["identity", "image", "network", "compute"];
+pub(super) const SERVICES: &[&str] = &["identity", "image", "network", "compute", "placement"];
 
 /// What tests may use besides: anything but another service and the product's binary.
 fn in_tests(name: &str, to: &str) -> bool {
