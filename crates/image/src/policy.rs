@@ -37,7 +37,7 @@ pub const RULES: &[Rule] = &[
     rule("get_members", SHARING, "List an image's members"),
     rule("modify_member", SHARED_WITH, "Accept or reject an image that is shared with one's project"),
     rule("tasks_api_access", "rule:context_is_admin", "List and show tasks of all projects"),
-    rule("stores_info_detail", "rule:context_is_admin", "Show where data lies"),
+    rule("stores_info_detail", "rule:context_is_admin or role:service", "Show where data lies"),
     rule("deactivate", MEMBER, "Withhold an image's data"),
     rule("reactivate", MEMBER, "Give an image's data out again"),
     rule("get_metadef_namespace", SEE_METADEF, "Show a namespace of metadata definitions"),

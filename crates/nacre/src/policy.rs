@@ -20,8 +20,14 @@ use web::{
 };
 
 /// Every service's rules.
-pub fn tables() -> [&'static [Rule]; 4] {
-    [identity::policy::RULES, image::policy::RULES, network::policy::POLICY, compute::policy::RULES]
+pub fn tables() -> [&'static [Rule]; 5] {
+    [
+        identity::policy::RULES,
+        image::policy::RULES,
+        network::policy::POLICY,
+        compute::policy::RULES,
+        placement::policy::RULES,
+    ]
 }
 
 /// The rules with a file's changes; without a file, the defaults.

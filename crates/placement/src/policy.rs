@@ -4,6 +4,7 @@ use web::policy::{Rule, ScopeType};
 
 const PROJECT: &[ScopeType] = &[ScopeType::Project];
 const ADMIN_OR_SERVICE: &str = "role:admin or role:service";
+const SERVICE: &str = "role:service";
 const ADMIN_SERVICE_OR_READER: &str = "role:admin or role:service or (role:reader and project_id:%(project_id)s)";
 
 /// The table.
@@ -51,7 +52,7 @@ pub const RULES: &[Rule] = &[
     rule("placement:resource_classes:show", ADMIN_OR_SERVICE, "Show resource classes"),
     rule("placement:resource_classes:update", ADMIN_OR_SERVICE, "Update resource classes"),
     rule("placement:resource_classes:delete", ADMIN_OR_SERVICE, "Delete resource classes"),
-    rule("placement:reshaper:reshape", ADMIN_OR_SERVICE, "Move inventories and allocations at once reshaper"),
+    rule("placement:reshaper:reshape", SERVICE, "Move inventories and allocations at once reshaper"),
     rule("placement:usages", ADMIN_SERVICE_OR_READER, "Show what a project holds"),
 ];
 

@@ -90,8 +90,10 @@ async fn several_at_once_and_reshaping() {
             },
             "allocations": {CONSUMER: wanted(json!(1), moved.clone()), SERVER: wanted(json!(1), moved)},
         });
-        admin.post("/placement/reshaper", reshape.clone()).await.expect(204);
-        admin.post("/placement/reshaper", reshape).await.expect(409);
+        let service = world.user("service");
+        admin.post("/placement/reshaper", reshape.clone()).await.expect(403);
+        service.post("/placement/reshaper", reshape.clone()).await.expect(204);
+        service.post("/placement/reshaper", reshape).await.expect(409);
         let usages = admin.get(&format!("/placement/resource_providers/{child}/usages")).await.expect(200).json;
         assert_eq!(usages["usages"]["IPV4_ADDRESS"], 4);
         admin.delete(&format!("/placement/resource_providers/{pool}")).await.expect(204);
