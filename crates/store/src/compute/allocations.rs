@@ -142,14 +142,17 @@ async fn changed(tx: &mut Tx, server: &str) -> Result<()> {
 
 /// Changes what a server holds of its host.
 pub async fn update(tx: &mut Tx, allocation: &Allocation) -> Result<()> {
-    query("update allocations set vcpus = $2, memory_mib = $3, disk_gib = $4 where server_id = $1")
+    let now = tx.now();
+    // The moment is what Placement tells one claim of a server from the next by.
+    query("update allocations set vcpus = $2, memory_mib = $3, disk_gib = $4, created_at = $5 where server_id = $1")
         .bind(allocation.server_id.as_str())
         .bind(allocation.vcpus)
         .bind(allocation.memory_mib)
         .bind(allocation.disk_gib)
+        .bind(now.0)
         .execute(&mut **tx)
         .await?;
-    Ok(())
+    changed(tx, allocation.server_id.as_str()).await
 }
 
 /// Gives back what a server holds.
