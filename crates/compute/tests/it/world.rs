@@ -278,6 +278,7 @@ impl hostlink::server::ImageIntake for Intake {
             };
             store::quotas::charge(&mut tx, &owner, &[charge]).await?;
             let data = images::Data {
+                format: None,
                 file: announced.image_id.clone(),
                 size,
                 virtual_size: Some(1 << 20),
