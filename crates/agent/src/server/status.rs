@@ -17,6 +17,8 @@ pub(super) struct Status {
     pub(super) fault: String,
     pub(super) fault_is_final: bool,
     pub(super) attempts: u32,
+    /// There is a process: a crashed guest may have one or not.
+    pub(super) is_on: bool,
     boot: u64,
     /// Why the guest ended, if it crashed.
     crash: String,
@@ -37,6 +39,7 @@ impl Status {
 
     pub(super) fn observe(&mut self, guest: Option<&ObservedGuest>) {
         self.power = logic::power(guest);
+        self.is_on = guest.is_some_and(|g| g.power.is_on());
         self.boot = guest.map_or(0, |g| g.boot);
         self.crash = match guest.map(|g| &g.power) {
             Some(GuestPower::Off { end: GuestEnd::Crashed(reason) }) => format!("the guest crashed: {reason}"),

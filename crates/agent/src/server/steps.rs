@@ -206,7 +206,7 @@ impl<'a> Pass<'a> {
     /// Forgets a checkpoint and a rescue disk that are not wanted any more.
     async fn drop_disks(&self, spec: &ServerSpec) -> Result<(), Failure> {
         let (drivers, id) = (&self.host.drivers, &self.server.id);
-        let is_on = matches!(self.server.status().power, Power::Running | Power::Paused | Power::Crashed);
+        let is_on = self.server.status().is_on;
         if spec.rescue_disk.is_none() {
             drivers.disks.remove_rescue(id).await?;
         }
@@ -234,7 +234,7 @@ impl<'a> Pass<'a> {
         }
         let image = ImageId::new(spec.save_as_image.clone());
         self.server.publish_progress(self.host, Phase::Saving);
-        let is_on = matches!(self.server.status().power, Power::Running | Power::Paused | Power::Crashed);
+        let is_on = self.server.status().is_on;
         let file = match drivers.disks.observe_export(id, &image).await? {
             Some(file) => file,
             None if is_on => {
@@ -369,7 +369,7 @@ impl<'a> Pass<'a> {
         if dropped.is_empty() {
             return Ok(());
         }
-        let is_on = matches!(self.server.status().power, Power::Running | Power::Paused | Power::Crashed);
+        let is_on = self.server.status().is_on;
         for (port, _) in &dropped {
             let port = PortId::new(port.clone());
             if is_on {
