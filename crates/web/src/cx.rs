@@ -133,11 +133,11 @@ impl Cx {
     /// The project of the token.
     ///
     /// # Errors
-    /// Bad request where the token has another scope.
+    /// Forbidden where the token has another scope.
     pub fn project(&self) -> Result<&ProjectId> {
-        self.caller.project().ok_or_else(|| {
-            Error::bad_request("ProjectScopeRequired", "This needs a token that is scoped to a project.")
-        })
+        self.caller
+            .project()
+            .ok_or_else(|| Error::forbidden("ProjectScopeRequired", "This needs a token that is scoped to a project."))
     }
 
     /// Applies the route's own rule to a target.

@@ -1,6 +1,15 @@
 //! The socket: accept loop, TLS, graceful end.
 
-use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::body::Body;
 use http::Request;
@@ -18,10 +27,34 @@ use tokio_rustls::{TlsAcceptor, rustls};
 
 use crate::App;
 
-/// Connections at once; more wait in the kernel's queue.
-const CONNECTIONS_MAX: usize = 4096;
-/// How long a client may take to send a request's head.
-const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+/// What one client, and all of them together, may take. Bodies have theirs in `dispatch`.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections at once; more wait in the kernel's queue.
+    pub connections: usize,
+    /// How long a client may take to send a request's head, the first one included, and be idle between two.
+    pub head_time: Duration,
+    /// Largest head in bytes.
+    pub head_bytes: usize,
+    /// Headers in one request.
+    pub headers: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            head_time: Duration::from_secs(30),
+            // Tokens of 8 KiB and their proxies' headers fit.
+            head_bytes: 64 << 10,
+            headers: 100,
+            streams: 128,
+        }
+    }
+}
+
 /// How long requests under way may take when the server ends.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long a TLS handshake may take.
@@ -50,7 +83,18 @@ pub fn tls_from_pem(chain: &[u8], key: &[u8]) -> io::Result<TlsAcceptor> {
 
 /// Serves until `shutdown` resolves, then lets requests under way end.
 pub async fn serve(listener: TcpListener, app: Arc<App>, tls: Option<TlsAcceptor>, shutdown: impl Future<Output = ()>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    serve_within(Limits::default(), listener, app, tls, shutdown).await;
+}
+
+/// As [`serve`], with other limits.
+pub async fn serve_within(
+    limits: Limits,
+    listener: TcpListener,
+    app: Arc<App>,
+    tls: Option<TlsAcceptor>,
+    shutdown: impl Future<Output = ()>,
+) {
+    let slots = Arc::new(Semaphore::new(limits.connections));
     let graceful = GracefulShutdown::new();
     tokio::pin!(shutdown);
     loop {
@@ -68,9 +112,9 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, tls: Option<TlsAcceptor
             // Small responses must not wait for an acknowledgement.
             let _ = socket.set_nodelay(true);
             match tls {
-                None => connection(TokioIo::new(socket), app, watcher).await,
+                None => connection(TokioIo::new(socket), app, watcher, limits).await,
                 Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.accept(socket)).await {
-                    Ok(Ok(stream)) => connection(TokioIo::new(stream), app, watcher).await,
+                    Ok(Ok(stream)) => connection(TokioIo::new(stream), app, watcher, limits).await,
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
                 },
@@ -95,19 +139,41 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-async fn connection<S>(io: TokioIo<S>, app: Arc<App>, watcher: hyper_util::server::graceful::Watcher)
+async fn connection<S>(io: TokioIo<S>, app: Arc<App>, watcher: hyper_util::server::graceful::Watcher, limits: Limits)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(30));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time)
+        .max_buf_size(limits.head_bytes)
+        .max_headers(limits.headers);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(limits.head_time)
+        .keep_alive_timeout(limits.head_time)
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.streams);
+    let asked = Arc::new(AtomicBool::new(false));
+    let first = asked.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        first.store(true, Ordering::Relaxed);
         let app = app.clone();
         async move { Ok::<_, std::convert::Infallible>(app.handle(request.map(Body::new)).await) }
     });
-    let connection = builder.serve_connection_with_upgrades(io, service).into_owned();
-    if let Err(error) = watcher.watch(connection).await {
+    let connection = watcher.watch(builder.serve_connection_with_upgrades(io, service).into_owned());
+    tokio::pin!(connection);
+    // The library's own time-out begins once it knows which HTTP it is: one who says nothing, or half a preface, would
+    // be waited for for ever.
+    let ended = match tokio::time::timeout(limits.head_time, &mut connection).await {
+        Ok(ended) => ended,
+        Err(_) if !asked.load(Ordering::Relaxed) => return,
+        Err(_) => connection.await,
+    };
+    if let Err(error) = ended {
         tracing::debug!(error = %error, "connection ended early");
     }
 }

@@ -15,7 +15,7 @@ use network::bootstrap::External;
 use serde_json::json;
 use tempfile::TempDir;
 use testkit::{Client, TestDb};
-use web::{App, Service, policy::Policy};
+use web::{App, Authenticator, Service, policy::Policy};
 
 const PASSWORD: &str = "of both users";
 
@@ -34,6 +34,11 @@ pub struct Cloud {
 
 impl Cloud {
     pub async fn new() -> Self {
+        Self::with(|identity| identity).await
+    }
+
+    /// With others than the identity service saying who a token is.
+    pub async fn with<A: Authenticator + 'static>(whose: impl FnOnce(Arc<identity::State>) -> Arc<A>) -> Self {
         let (db, folder) = (TestDb::sqlite().await, tempfile::tempdir().unwrap());
         let identity = identity::State::open(db.clone(), MasterKey::random()).await.unwrap();
         let image = image::State::open(folder.path()).await.unwrap();
@@ -57,7 +62,7 @@ impl Cloud {
         ];
         let rules: Vec<_> = services.iter().map(|service| service.policy).collect();
         let policy = Policy::new(&rules, &BTreeMap::new()).unwrap();
-        let app = App::new(db.clone(), services, identity, policy, "http").unwrap();
+        let app = App::new(db.clone(), services, whose(identity), policy, "http").unwrap();
         Self {
             app: app.clone(),
             machines: machines.into_iter().flatten().collect(),

@@ -137,15 +137,15 @@ fn random() -> String {
 }
 
 /// One request to a route.
-struct Asked {
+pub struct Asked {
     route: &'static Route,
-    path: String,
+    pub path: String,
     version: Option<String>,
 }
 
 impl Asked {
     /// With each parameter filled by what `fill` says for the collection it stands in.
-    fn new(service: &Service, route: &'static Route, fill: impl Fn(&str) -> String) -> Self {
+    pub fn new(service: &Service, route: &'static Route, fill: impl Fn(&str) -> String) -> Self {
         let mut collection = "";
         let mut path = service.prefix.to_owned();
         for part in route.path.trim_start_matches('/').split('/') {
@@ -179,7 +179,7 @@ impl Asked {
         [Some(json!({})), None, Some(json!([])), Some(json!("x"))].into_iter().chain(named).collect()
     }
 
-    async fn send(&self, client: &Client, body: &Option<Value>) -> Response {
+    pub async fn send(&self, client: &Client, body: &Option<Value>) -> Response {
         let client = match &self.version {
             Some(version) => client.clone().microversion(version),
             None => client.clone(),
@@ -194,7 +194,7 @@ impl Asked {
         client.send_body(self.route.method.as_http(), &self.path, kind, bytes.into()).await
     }
 
-    fn told(&self, response: &Response) -> String {
+    pub fn told(&self, response: &Response) -> String {
         let (method, body) = (self.route.method.as_http(), String::from_utf8_lossy(&response.body));
         format!("{method} {} {}: {} {body}", self.path, self.route.action.unwrap_or_default(), response.status)
     }

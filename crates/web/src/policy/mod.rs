@@ -87,7 +87,7 @@ impl Target {
         Self::none().with("project_id", id.as_ref()).with("tenant_id", id.as_ref())
     }
 
-    /// Adds an attribute.
+    /// Adds an attribute, or puts another value in its place.
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.0.push((name, value.into()));
         self
@@ -95,7 +95,7 @@ impl Target {
 
     /// An attribute's value.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
+        self.0.iter().rev().find(|(n, _)| *n == name).map(|(_, v)| v.as_str())
     }
 }
 
