@@ -71,7 +71,7 @@ impl Validated {
             return Err(unauthenticated());
         }
         let user_domain = enabled_domain(conn, &user.domain_id).await?;
-        let (found, target) = find_scope(conn, &payload).await?;
+        let (found, target) = find_scope(conn, &payload, &user_domain).await?;
         let mut origin = Delegated::read(conn, &payload, compliance, now).await?;
         let roles = match &target {
             None => Vec::new(),
@@ -135,7 +135,7 @@ async fn enabled_domain(conn: &mut Conn, id: &model::id::DomainId) -> Result<Dom
     domains::get(conn, id).await?.filter(|domain| domain.enabled).ok_or_else(unauthenticated)
 }
 
-async fn find_scope(conn: &mut Conn, payload: &Payload) -> Result<(Found, Option<Target>)> {
+async fn find_scope(conn: &mut Conn, payload: &Payload, user_domain: &Domain) -> Result<(Found, Option<Target>)> {
     Ok(match &payload.scope {
         TokenScope::Unscoped => (Found::Unscoped, None),
         TokenScope::System => (Found::System, Some(Target::System)),
@@ -145,7 +145,12 @@ async fn find_scope(conn: &mut Conn, payload: &Payload) -> Result<(Found, Option
             if !project.enabled || project.generation != payload.scope_generation {
                 return Err(unauthenticated());
             }
-            let domain = enabled_domain(conn, &project.domain_id).await?;
+            // Most users' projects are in their own domain.
+            let domain = if project.domain_id == user_domain.id {
+                user_domain.clone()
+            } else {
+                enabled_domain(conn, &project.domain_id).await?
+            };
             (Found::Project(Box::new(project), domain), Some(Target::Project(id.clone())))
         }
     })

@@ -193,18 +193,47 @@ pub async fn actors_of(conn: &mut Conn, user: &UserId) -> Result<Vec<Actor>> {
 
 /// The roles that hold for the user on the target: what a token carries.
 pub async fn effective_roles(conn: &mut Conn, user: &UserId, target: &Target) -> Result<Vec<Role>> {
-    let actors = actors_of(conn, user).await?;
-    effective_roles_of(conn, &actors, target).await
+    let Target::Project(project) = target else {
+        let actors = actors_of(conn, user).await?;
+        return effective_roles_of(conn, &actors, target).await;
+    };
+    // The user's groups and what stands above the project, in one go: every validation asks for them.
+    let rows = query(
+        "with recursive above (id, parent_id, domain_id, height) as ( \
+           select id, parent_id, domain_id, 0 from projects where id = $2 \
+           union all select p.id, p.parent_id, p.domain_id, a.height + 1 \
+             from projects p join above a on p.id = a.parent_id where a.height < 32) \
+         select 'group' as kind, group_id as id from group_members where user_id = $1 \
+         union all select 'above', id from above where height > 0 \
+         union all select 'above', domain_id from above where height = 0",
+    )
+    .bind(user.as_str())
+    .bind(project.as_str())
+    .fetch_all(&mut *conn)
+    .await?;
+    let (mut actors, mut above) = (vec![Actor::User(user.clone())], Vec::new());
+    for row in &rows {
+        if row.text("kind")? == "group" {
+            actors.push(Actor::Group(row.id("id")?));
+        } else {
+            above.push(row.text("id")?);
+        }
+    }
+    roles_held(conn, &actors, target, &above).await
 }
 
-/// The roles that hold for any of the actors on the target: their own, inherited ones, and those that these imply.
-/// Roles of a domain's own only imply others.
+/// The roles that hold for any of the actors on the target.
 pub async fn effective_roles_of(conn: &mut Conn, actors: &[Actor], target: &Target) -> Result<Vec<Role>> {
-    // Where inherited roles of the target come from.
     let above = match target {
         Target::Project(id) => projects::above(conn, id).await?,
         Target::Domain(_) | Target::System => Vec::new(),
     };
+    roles_held(conn, actors, target, &above).await
+}
+
+/// Their own roles there, those inherited from above, and those that these imply. Roles of a domain's own only imply
+/// others.
+async fn roles_held(conn: &mut Conn, actors: &[Actor], target: &Target, above: &[String]) -> Result<Vec<Role>> {
     let mut next = 2;
     let mut place = || {
         next += 1;
@@ -226,7 +255,7 @@ pub async fn effective_roles_of(conn: &mut Conn, actors: &[Actor], target: &Targ
     for actor in actors {
         bound = bound.bind(actor.id());
     }
-    for id in &above {
+    for id in above {
         bound = bound.bind(id.as_str());
     }
     let rows = bound.fetch_all(conn).await?;

@@ -8,6 +8,7 @@
 //! | [`groups`] | `user_groups`, `group_members` |
 //! | [`roles`] | `roles`, `role_implications` |
 //! | [`assignments`] | `role_assignments` |
+//! | [`bulk`] | many rows of many tables, for measurements |
 //! | [`catalog`] | `regions`, `catalog_services`, `catalog_endpoints` |
 //! | [`logins`] | `user_passwords`, `login_failures` |
 //! | [`endpoint_filters`] | `project_endpoints`, `endpoint_groups`, `project_endpoint_groups` |
@@ -30,6 +31,7 @@
 
 pub mod application_credentials;
 pub mod assignments;
+pub mod bulk;
 pub mod catalog;
 pub mod credentials;
 pub mod directory;
