@@ -21,6 +21,9 @@ IMAGE = pathlib.Path(os.environ.get("NACRE_TEST_IMAGE", ROOT / "build/images/nac
 OPENSTACK = ROOT / ".venv/bin/openstack"
 PORT = "8899"
 SSH_SECONDS_MAX = 120
+# Single sign-on: the provider is on loopback, and so is who waits for tokens.
+os.environ["NACRE_OUTBOUND_ALLOW"] = "127.0.0.0/8"
+os.environ["NACRE_TRUSTED_DASHBOARDS"] = "http://localhost:9990/auth/websso/"
 
 
 def pytest_configure(config):

@@ -79,6 +79,7 @@ const OPTIONS: &[Known] = &[
     known("ldap", "pool_retry_max", "3"),
     known("ldap", "pool_retry_delay", "0.1"),
     known("ldap", "pool_connection_timeout", "-1"),
+    known("ldap", "connection_timeout", "-1"),
     known("ldap", "pool_connection_lifetime", "600"),
     known("ldap", "use_auth_pool", "true"),
     known("ldap", "auth_pool_size", "100"),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use store::{
     Conn,
     identity::{
+        directory::Kind,
         domains,
         groups::{self, Group},
         users::{self, User},
@@ -20,7 +21,9 @@ use web::{
 };
 
 use crate::{
-    State, domain, user,
+    State, domain,
+    ldap::mirror,
+    user,
     wire::{self, Fields},
 };
 
@@ -40,7 +43,9 @@ const LIST: ListSpec = ListSpec {
 pub async fn list(cx: &Cx) -> Result<Reply> {
     let own = domain::own(cx);
     cx.authorize(&own.map_or_else(Target::none, |id| Target::none().with("target.group.domain_id", id.as_str())))?;
+    mirror::before_list(cx, cx.state()?, own, Kind::Group).await?;
     let mut select = groups::select();
+    groups::only_present(&mut select);
     wire::filter(cx, &LIST, &mut select)?;
     if let Some(own) = own {
         select.equal("t.domain_id", own.as_str());
@@ -62,6 +67,7 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
     let mut fields = Fields::of(cx, "group")?;
     let domain_id = domain::of_new(cx, fields.nullable_text("domain_id")?);
     cx.authorize(&Target::none().with("target.group.domain_id", domain_id.as_str()))?;
+    mirror::check_writable(state, &domain_id).await?;
     let group = Group {
         id: GroupId::random_hex(),
         domain_id,
@@ -82,7 +88,9 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
 /// `PATCH /v3/groups/{group_id}`.
 pub async fn update(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
-    let id = load(cx).await?.id;
+    let seen = load(cx).await?;
+    mirror::check_writable(state, &seen.domain_id).await?;
+    let id = seen.id;
     let mut fields = Fields::of(cx, "group")?;
     let mut tx = state.begin().await?;
     let mut group = groups::get(&mut tx, &id).await?.ok_or_else(|| missing(&id))?;
@@ -102,6 +110,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
 pub async fn delete(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
     let group = load(cx).await?;
+    mirror::check_writable(state, &group.domain_id).await?;
     let mut tx = state.begin().await?;
     groups::delete(&mut tx, &group.id).await?;
     state.commit(tx).await?;
@@ -111,8 +120,9 @@ pub async fn delete(cx: &Cx) -> Result<Reply> {
 /// `PUT /v3/groups/{group_id}/users/{user_id}`.
 pub async fn add_user(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
+    let (group, user) = pair(cx, &mut *cx.db().read().await?).await?;
+    mirror::check_writable(state, &group.domain_id).await?;
     let mut tx = state.begin().await?;
-    let (group, user) = pair(cx, &mut tx).await?;
     groups::add_member(&mut tx, &group.id, &user.id).await?;
     state.commit(tx).await?;
     Ok(Reply::no_content())
@@ -120,8 +130,9 @@ pub async fn add_user(cx: &Cx) -> Result<Reply> {
 
 /// `GET` and `HEAD /v3/groups/{group_id}/users/{user_id}`.
 pub async fn check_user(cx: &Cx) -> Result<Reply> {
+    let (group, user) = pair(cx, &mut *cx.db().read().await?).await?;
+    mirror::refresh_user(cx.state()?, &user.id).await?;
     let mut conn = cx.db().read().await?;
-    let (group, user) = pair(cx, &mut conn).await?;
     if groups::is_member(&mut conn, &group.id, &user.id).await? {
         Ok(Reply::no_content())
     } else {
@@ -141,6 +152,9 @@ pub async fn list_of_user(cx: &Cx) -> Result<Reply> {
     };
     cx.authorize(&target)?;
     let user = user.ok_or_else(|| user::missing(&id))?;
+    drop(conn);
+    mirror::refresh_user(cx.state()?, &user.id).await?;
+    let mut conn = cx.db().read().await?;
     let mut select = groups::select();
     groups::with_member(&mut select, &user.id);
     wire::filter(cx, &LIST, &mut select)?;
@@ -171,8 +185,9 @@ pub async fn list_users(cx: &Cx) -> Result<Reply> {
 /// `DELETE /v3/groups/{group_id}/users/{user_id}`.
 pub async fn remove_user(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
+    let (group, user) = pair(cx, &mut *cx.db().read().await?).await?;
+    mirror::check_writable(state, &group.domain_id).await?;
     let mut tx = state.begin().await?;
-    let (group, user) = pair(cx, &mut tx).await?;
     if !groups::remove_member(&mut tx, &group.id, &user.id).await? {
         return Err(not_in(&group, &user));
     }
@@ -192,6 +207,11 @@ async fn load(cx: &Cx) -> Result<Group> {
     let found = groups::get(&mut *cx.db().read().await?, &id).await?;
     let in_domain = |g: &Group| Target::none().with("target.group.domain_id", g.domain_id.as_str());
     cx.authorize(&found.as_ref().map_or_else(Target::none, in_domain))?;
+    if found.is_some() && !mirror::refresh_group(cx.state()?, &id).await? {
+        return Err(missing(&id));
+    }
+    let found =
+        if mirror::is_mirrored(id.as_str()) { groups::get(&mut *cx.db().read().await?, &id).await? } else { found };
     found.ok_or_else(|| missing(&id))
 }
 

@@ -69,16 +69,6 @@ impl MasterKey {
         Key::from_text(&text).map(Self).ok_or_else(|| invalid("this is no master key (32 bytes in base64)"))
     }
 
-    /// Seals a secret for the database.
-    pub fn seal(&self, now: Timestamp, plain: &[u8]) -> String {
-        self.0.seal(now, plain)
-    }
-
-    /// What was sealed; none where it was under another key, or is no seal.
-    pub fn unseal(&self, sealed: &str) -> Option<zeroize::Zeroizing<Vec<u8>>> {
-        Key::open([&self.0], sealed).map(zeroize::Zeroizing::new)
-    }
-
     fn wrap(&self, key: &Key, now: Timestamp) -> String {
         self.0.seal(now, key.bytes())
     }

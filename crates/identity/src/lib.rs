@@ -10,6 +10,7 @@
 //! | [`domain`], [`project`], [`user`], [`group`], [`role`], [`assignment`], [`region`], [`service`], [`endpoint`] | the resources |
 //! | [`endpoint_group`], [`project_endpoint`], [`policies`], [`registered_limit`], [`limit`], [`domain_config`] | smaller ones |
 //! | [`federation`], [`oidc`] | letting in whom an identity provider vouches for |
+//! | [`ldap`] | domains whose users and groups are a directory's |
 //! | [`credential`], [`ec2`], [`application_credential`], [`access_rule`], [`trust`], [`oauth1`] | other ways in, and what they may do |
 //! | [`revoke`] | what voided tokens, as clients see it |
 //! | [`token`] | logging in, validating, revoking |
@@ -37,6 +38,7 @@ pub mod federation;
 pub mod fernet;
 pub mod group;
 pub mod keys;
+pub mod ldap;
 pub mod limit;
 pub mod oauth1;
 pub mod oidc;

@@ -31,6 +31,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     keys::{self, KeyRing, MasterKey, SecretRing},
+    ldap::mirror::{self, Directories},
     oidc::Oidc,
     password::Passwords,
     payload::{Methods, Payload, Receipt},
@@ -73,6 +74,8 @@ pub struct State {
     looked_at: AtomicI64,
     looking: tokio::sync::Mutex<()>,
     sso: OnceLock<Sso>,
+    /// Directories of domains.
+    pub directories: Directories,
 }
 
 /// What single sign-on needs of its own.
@@ -148,6 +151,7 @@ impl State {
             looked_at: AtomicI64::new(now.0),
             looking: tokio::sync::Mutex::new(()),
             sso: OnceLock::new(),
+            directories: Directories::default(),
         }))
     }
 
@@ -174,26 +178,17 @@ impl State {
     }
 
     /// Seals a secret for the database.
-    pub fn seal(&self, plain: &[u8]) -> String {
-        self.master.seal(self.db.clock().now(), plain)
+    pub fn seal(&self, secret: &str) -> String {
+        self.master.seal_text(secret, self.db.clock().now())
     }
 
     /// What was sealed.
     ///
     /// # Errors
     /// Internal where it was sealed under another master key.
-    pub fn unseal(&self, sealed: &str) -> Result<Zeroizing<Vec<u8>>> {
+    pub fn unseal(&self, sealed: &str) -> Result<Zeroizing<String>> {
         let why = "the master key is not the one that this was sealed under";
-        self.master.unseal(sealed).ok_or_else(|| Error::internal("reading a secret", why))
-    }
-
-    /// The same for text.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn unseal_text(&self, sealed: &str) -> Result<Zeroizing<String>> {
-        let text = std::str::from_utf8(&self.unseal(sealed)?).map(|text| Zeroizing::new(text.to_owned()));
-        text.map_err(|e| Error::internal("reading a secret", e))
+        self.master.open_text(sealed).ok_or_else(|| Error::internal("reading a secret", why))
     }
 
     /// Begins a write of identity. Writes exclude each other, on every server: what this one reads stays true until it
@@ -340,6 +335,7 @@ impl State {
     }
 
     async fn resolve(&self, epoch: u64, payload: Payload) -> Result<Arc<Validated>> {
+        mirror::keep_fresh(self, &payload.user_id).await?;
         let mut conn = self.db.read().await?;
         // Who has a password here has no groups by a provider's word.
         let now = self.db.clock().now();

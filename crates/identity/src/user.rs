@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use store::{
     identity::{
+        directory::Kind,
         domains, logins, revocations,
         users::{self, Security, User},
     },
@@ -20,6 +21,7 @@ use web::{
 
 use crate::{
     Password, State, domain,
+    ldap::mirror,
     security::{REMEMBERED_MAX, merge_options},
     state::{Write, unauthenticated},
     token::{self, Lookup, check_password},
@@ -46,7 +48,10 @@ pub const LIST: ListSpec = ListSpec {
 pub async fn list(cx: &Cx) -> Result<Reply> {
     let own = domain::own(cx);
     cx.authorize(&own.map_or_else(Target::none, |id| Target::none().with("target.domain_id", id.as_str())))?;
+    let state: &State = cx.state()?;
+    mirror::before_list(cx, state, own, Kind::User).await?;
     let mut select = users::select();
+    users::only_present(&mut select);
     wire::filter(cx, &LIST, &mut select)?;
     filter_by_expiry(&cx.query, &mut select)?;
     if let Some(own) = own {
@@ -54,7 +59,6 @@ pub async fn list(cx: &Cx) -> Result<Reply> {
     }
     let page = LIST.page(&cx.query)?;
     let found = users::list(&mut *cx.db().read().await?, select, &page).await?;
-    let state: &State = cx.state()?;
     wire::collection(cx, "users", &page, &found, |u| (u.id.as_str(), show(cx, state, u)))
 }
 
@@ -70,6 +74,7 @@ pub async fn create(cx: &Cx) -> Result<Reply> {
     let mut fields = Fields::of(cx, "user")?;
     let domain_id = domain::of_new(cx, fields.nullable_text("domain_id")?);
     cx.authorize(&Target::none().with("target.user.domain_id", domain_id.as_str()))?;
+    mirror::check_writable(state, &domain_id).await?;
     let password = fields.nullable_text("password")?.flatten().map(Password::new);
     let mut security = Security::default();
     merge_options(&mut security.options, fields.take("options"))?;
@@ -109,6 +114,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
     let id = UserId::new(cx.param("user_id"));
     let seen = load(cx, &id).await?;
+    mirror::check_writable(state, &seen.domain_id).await?;
     let mut fields = Fields::of(cx, "user")?;
     fields.unchanged("id", Some(seen.id.as_str()))?;
     fields.unchanged("domain_id", Some(seen.domain_id.as_str()))?;
@@ -157,6 +163,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
 pub async fn delete(cx: &Cx) -> Result<Reply> {
     let state: &State = cx.state()?;
     let user = load(cx, &UserId::new(cx.param("user_id"))).await?;
+    mirror::check_writable(state, &user.domain_id).await?;
     let mut tx = state.begin().await?;
     users::delete(&mut tx, &user.id).await?;
     revocations::record(&mut tx, &[("user_id", user.id.as_str())]).await?;
@@ -177,6 +184,7 @@ pub async fn change_password(cx: &Cx) -> Result<Reply> {
     let request: ChangePassword = cx.json_in("user")?;
     let id = cx.param("user_id").to_owned();
     let seen = check_password(state, &Lookup::Id(id), request.original_password).await?;
+    mirror::check_writable(state, &seen.domain_id).await?;
     state.compliance.check_may_change(&seen, cx.now())?;
     state.compliance.check_strength(&request.password)?;
     check_not_used(cx, state, &seen, &request.password).await?;
@@ -278,6 +286,12 @@ fn target(id: &UserId, domain: &DomainId) -> Target {
 pub async fn load(cx: &Cx, id: &UserId) -> Result<User> {
     let found = users::get(&mut *cx.db().read().await?, id).await?;
     cx.authorize(&found.as_ref().map_or_else(Target::none, |u| target(&u.id, &u.domain_id)))?;
+    if found.is_some() && !mirror::refresh_user(cx.state()?, id).await? {
+        return Err(missing(id));
+    }
+    // As its directory has it now, where it has one.
+    let found =
+        if mirror::is_mirrored(id.as_str()) { users::get(&mut *cx.db().read().await?, id).await? } else { found };
     found.ok_or_else(|| missing(id))
 }
 

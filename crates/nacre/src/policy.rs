@@ -20,9 +20,10 @@ use web::{
 };
 
 /// Every service's rules.
-pub fn tables() -> [&'static [Rule]; 5] {
+pub fn tables() -> [&'static [Rule]; 6] {
     [
         identity::policy::RULES,
+        identity::policy::OWN_RULES,
         image::policy::RULES,
         network::policy::POLICY,
         compute::policy::RULES,

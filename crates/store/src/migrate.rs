@@ -29,6 +29,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0020_user_security",
     "0021_delegation",
     "0030_federation",
+    "0031_directory_gone",
     "0040_journal",
     "0060_compute_wider",
     "0070_image_deliveries",

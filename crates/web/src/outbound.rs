@@ -61,6 +61,11 @@ impl Outbound {
     /// `allowed` are the networks that are no public ones and may be asked all the same, by plain HTTP too. Certificates
     /// are checked against the system's (`SSL_CERT_FILE` names others). Reads them from disk: meant for the start.
     pub fn new(allowed: Vec<IpNet>) -> Self {
+        Self { allowed: allowed.into(), tls: Self::tls_of_the_system() }
+    }
+
+    /// TLS with the certificates that the system trusts. Reads them from disk.
+    pub fn tls_of_the_system() -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         let found = rustls_native_certs::load_native_certs();
         for error in &found.errors {
@@ -73,7 +78,7 @@ impl Outbound {
             Ok(builder) => builder.with_root_certificates(roots).with_no_client_auth(),
             Err(_) => ClientConfig::builder().with_root_certificates(roots).with_no_client_auth(),
         };
-        Self { allowed: allowed.into(), tls: Arc::new(tls) }
+        Arc::new(tls)
     }
 
     /// Sends it and reads the answer, as far as that many bytes.

@@ -118,7 +118,7 @@ async fn begin(cx: &Cx, idp_id: &str) -> Result<Reply> {
         browser: digest(&cookie),
     };
     let url = authorization_url(target, &way.client, &secret_state, &remembered)?;
-    let sealed = serde_json::to_vec(&remembered).map_err(|e| Error::internal("remembering a login", e))?;
+    let sealed = serde_json::to_string(&remembered).map_err(|e| Error::internal("remembering a login", e))?;
     let login = Login {
         id: digest(&secret_state),
         idp_id: way.provider.id,
@@ -171,7 +171,7 @@ pub async fn callback(cx: &Cx) -> Result<Reply> {
         })?
     };
     let remembered: Remembered =
-        serde_json::from_slice(&state.unseal(&login.sealed)?).map_err(|e| Error::internal("reading a login", e))?;
+        serde_json::from_str(&state.unseal(&login.sealed)?).map_err(|e| Error::internal("reading a login", e))?;
     let given = digest(cookie(cx, &id).unwrap_or_default());
     if !bool::from(given.as_bytes().ct_eq(remembered.browser.as_bytes())) {
         return Err(Error::unauthenticated(
@@ -217,7 +217,8 @@ fn form(cx: &Cx, id: &str, origin: &str, token: &str) -> Reply {
     let policy = format!("default-src 'none'; script-src 'nonce-{nonce}'; base-uri 'none'; frame-ancestors 'none'");
     Reply::bytes(StatusCode::OK, "text/html; charset=utf-8", page)
         .with("content-security-policy", policy)
-        .with("referrer-policy", "no-referrer")
+        // Enough for browsers to say where the form comes from, which whoever it is posted to may check.
+        .with("referrer-policy", "origin")
         .with("x-content-type-options", "nosniff")
         .with("set-cookie", set_cookie(cx, id, "", 0))
 }

@@ -55,7 +55,7 @@ pub async fn update(cx: &Cx) -> Result<Reply> {
     let sealed_secret = match wanted.client_secret {
         // Null or empty: a public client.
         Some(secret) if secret.is_empty() => None,
-        Some(secret) => Some(state.seal(secret.reveal().as_bytes())),
+        Some(secret) => Some(state.seal(secret.reveal())),
         None => before.as_ref().and_then(|client| client.sealed_secret.clone()),
     };
     let client = OidcClient {
@@ -138,6 +138,6 @@ fn missing() -> Error {
 /// # Errors
 /// Internal where the secret was sealed under another master key.
 pub fn open(state: &State, settings: OidcClient) -> Result<Client> {
-    let secret = settings.sealed_secret.as_deref().map(|sealed| state.unseal_text(sealed)).transpose()?;
+    let secret = settings.sealed_secret.as_deref().map(|sealed| state.unseal(sealed)).transpose()?;
     Ok(Client { settings, secret })
 }

@@ -136,7 +136,7 @@ impl Key {
         let (verification, curve): (&'static dyn VerificationAlgorithm, &str) = match algorithm {
             "ES256" => (&ECDSA_P256_SHA256_FIXED, "P-256"),
             "ES384" => (&ECDSA_P384_SHA384_FIXED, "P-384"),
-            "EdDSA" => (&ED25519, "Ed25519"),
+            "EdDSA" | "Ed25519" => (&ED25519, "Ed25519"),
             _ => return None,
         };
         if self.crv.as_deref() != Some(curve) {
@@ -159,7 +159,7 @@ fn decode(text: &String) -> Option<Vec<u8>> {
 fn kind_of(algorithm: &str) -> &'static str {
     match algorithm {
         "ES256" | "ES384" => "EC",
-        "EdDSA" => "OKP",
+        "EdDSA" | "Ed25519" => "OKP",
         _ if rsa(algorithm).is_some() => "RSA",
         _ => "none",
     }

@@ -21,7 +21,9 @@ use web::Cx;
 
 use super::logic::{CredentialLookup, DomainLookup, Lookup, Proof, Wanted};
 use crate::{
-    Password, State, oauth1,
+    Password, State,
+    ldap::mirror::{self, Who},
+    oauth1,
     payload::{AuditId, Methods, Origin, TokenScope},
     state::unauthenticated,
     totp,
@@ -203,6 +205,9 @@ async fn by_access_token(cx: &Cx, state: &State) -> Result<Proven> {
 /// # Errors
 /// Unauthenticated: unknown, disabled, locked out or another password. All of them cost the same.
 pub async fn check_password(state: &State, lookup: &Lookup, password: Password) -> Result<User> {
+    if let Some((user, right)) = by_directory(state, lookup, &password).await? {
+        return judge(state, lookup, user, right).await;
+    }
     let user = {
         let mut conn = state.db().read().await?;
         find_user(&mut conn, lookup).await?
@@ -210,6 +215,23 @@ pub async fn check_password(state: &State, lookup: &Lookup, password: Password) 
     let hash = user.as_ref().and_then(|u| u.password_hash.clone());
     let right = state.passwords.verify(password, hash).await?;
     judge(state, lookup, user, right).await
+}
+
+/// What the directory says whose user this is; none where it is nobody's.
+async fn by_directory(state: &State, lookup: &Lookup, password: &Password) -> Result<Option<(Option<User>, bool)>> {
+    let domain = match lookup {
+        Lookup::Id(_) => None,
+        Lookup::Name { domain, .. } => match find_domain(&mut *state.db().read().await?, domain).await {
+            Ok(domain) => Some(domain),
+            Err(e) if e.kind == model::ErrorKind::Unauthenticated => None,
+            Err(e) => return Err(e),
+        },
+    };
+    let who = match lookup {
+        Lookup::Id(id) => Who::Id(id),
+        Lookup::Name { name, .. } => Who::Name(name),
+    };
+    mirror::log_in(state, domain.as_ref(), who, password).await
 }
 
 /// Whether what was shown to be right or wrong is a login: counts it, and refuses all of a user that is locked out.

@@ -12,6 +12,7 @@ mod domain_config;
 mod endpoint_group;
 mod federation;
 mod group;
+mod ldap;
 mod limit;
 mod password;
 mod policies;

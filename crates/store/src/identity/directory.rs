@@ -41,6 +41,8 @@ pub struct Entry {
     pub local_id: String,
     /// When the directory was last asked about it.
     pub seen_at: Timestamp,
+    /// Whether the directory has it no more.
+    pub gone: bool,
 }
 
 fn from_row(row: &Row) -> Result<Entry> {
@@ -49,6 +51,7 @@ fn from_row(row: &Row) -> Result<Entry> {
         domain_id: row.id("domain_id")?,
         local_id: row.text("local_id")?,
         seen_at: row.time("seen_at")?,
+        gone: row.flag("gone")?,
     })
 }
 
@@ -60,6 +63,16 @@ pub async fn get(conn: &mut Conn, kind: Kind, public_id: &str) -> Result<Option<
         .fetch_optional(conn)
         .await?;
     row.as_ref().map(from_row).transpose()
+}
+
+/// The ids of a domain's entries that its directory had when it was last asked.
+pub async fn present(conn: &mut Conn, domain: &DomainId, kind: Kind) -> Result<Vec<String>> {
+    let rows = query("select public_id from directory_entries where domain_id = $1 and kind = $2 and gone = 0")
+        .bind(domain.as_str())
+        .bind(kind.as_str())
+        .fetch_all(conn)
+        .await?;
+    rows.iter().map(|row| row.text("public_id")).collect()
 }
 
 /// What a directory says of a user or group.
@@ -167,7 +180,7 @@ pub async fn put_groups(tx: &mut Tx, domain: &DomainId, groups: &[Known]) -> Res
 async fn see(tx: &mut Tx, domain: &DomainId, kind: Kind, known: &Known, now: Timestamp) -> Result<()> {
     query(
         "insert into directory_entries (public_id, domain_id, kind, local_id, seen_at) values ($1, $2, $3, $4, $5) \
-         on conflict (public_id) do update set seen_at = excluded.seen_at",
+         on conflict (public_id) do update set seen_at = excluded.seen_at, gone = 0",
     )
     .bind(known.id.as_str())
     .bind(domain.as_str())
@@ -234,7 +247,7 @@ pub async fn lose_user(tx: &mut Tx, id: &UserId) -> Result<()> {
         .execute(&mut **tx)
         .await?;
     query("delete from group_members where user_id = $1").bind(id.as_str()).execute(&mut **tx).await?;
-    query("update directory_entries set seen_at = $2 where public_id = $1")
+    query("update directory_entries set seen_at = $2, gone = 1 where public_id = $1")
         .bind(id.as_str())
         .bind(now.0)
         .execute(&mut **tx)
@@ -245,5 +258,6 @@ pub async fn lose_user(tx: &mut Tx, id: &UserId) -> Result<()> {
 /// A group that the directory doesn't know any more: nobody is in it.
 pub async fn lose_group(tx: &mut Tx, id: &GroupId) -> Result<()> {
     query("delete from group_members where group_id = $1").bind(id.as_str()).execute(&mut **tx).await?;
+    query("update directory_entries set gone = 1 where public_id = $1").bind(id.as_str()).execute(&mut **tx).await?;
     Ok(())
 }

@@ -56,6 +56,11 @@ pub fn members(select: &mut Select, group: &GroupId) {
     select.filter("t.id in (select user_id from group_members where group_id = ?)", [group.into()]);
 }
 
+/// Narrows a list to those that their directory still has, where they have one.
+pub fn only_present(select: &mut Select) {
+    select.filter("t.id not in (select public_id from directory_entries where gone = 1)", []);
+}
+
 /// One page.
 pub async fn list(conn: &mut Conn, select: Select, page: &Page) -> Result<Vec<Group>> {
     select.page(conn, page).await?.iter().map(from_row).collect()

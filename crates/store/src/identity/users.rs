@@ -100,6 +100,11 @@ pub fn select() -> Select {
     Select::new("select t.* from users t", "users t", "t.id")
 }
 
+/// Narrows a list to those that their directory still has, where they have one.
+pub fn only_present(select: &mut Select) {
+    select.filter("t.id not in (select public_id from directory_entries where gone = 1)", []);
+}
+
 /// One page.
 pub async fn list(conn: &mut Conn, select: Select, page: &Page) -> Result<Vec<User>> {
     select.page(conn, page).await?.iter().map(from_row).collect()
