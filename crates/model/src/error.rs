@@ -36,6 +36,8 @@ pub enum ErrorKind {
     TooLarge,
     /// 415: a media type that is not understood.
     UnsupportedMedia,
+    /// 422: understood, but it contradicts what was said before.
+    Unprocessable,
     /// 429: too many requests.
     RateLimited,
     /// 501: this installation or driver can't do it.

@@ -1,9 +1,11 @@
 //! Commands and options. Every option can be given by an environment variable too.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{net::IpAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
+use store::journal::Retention;
+use web::limit::Rate;
 
 use crate::layout::Layout;
 
@@ -56,6 +58,9 @@ pub enum AdminCommand {
     RotateKeys,
     /// The hypervisor hosts and how they are.
     Hosts,
+    /// The audit log.
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Who may do what: the rules, and files that change them.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -77,6 +82,24 @@ pub enum PolicyCommand {
         /// The file.
         file: PathBuf,
     },
+}
+
+/// The audit log.
+#[derive(Subcommand, Debug)]
+pub enum AuditCommand {
+    /// Prove that no entry was changed, removed or moved since it was sealed. Exits with 1 if one was.
+    Verify(VerifyOptions),
+}
+
+/// What is proved.
+#[derive(Args, Debug)]
+pub struct VerifyOptions {
+    /// `SEQ:HASH` as an earlier run printed it: proves besides that the chain was not cut short or written anew.
+    #[arg(long)]
+    pub expect: Option<String>,
+    /// `sqlite:PATH` or `postgres://...`; default: the state directory's.
+    #[arg(long, env = "NACRE_DATABASE")]
+    pub database: Option<String>,
 }
 
 /// How a cloud is run.
@@ -122,6 +145,8 @@ pub struct CloudOptions {
     /// Networks that images may be imported from by web-download though they are none of the internet.
     #[arg(long, env = "NACRE_IMAGE_DOWNLOAD_NETWORKS", value_delimiter = ',')]
     pub image_download_networks: Vec<ipnet::IpNet>,
+    #[command(flatten)]
+    pub requests: RequestOptions,
     /// An oslo policy.yaml with the operator's own rules.
     #[arg(long, env = "NACRE_POLICY_FILE")]
     pub policy_file: Option<PathBuf>,
@@ -142,6 +167,41 @@ pub struct SsoOptions {
     /// 10.1.0.0/16. May be repeated.
     #[arg(long, env = "NACRE_OUTBOUND_ALLOW", value_delimiter = ',')]
     pub outbound_allow: Vec<ipnet::IpNet>,
+}
+
+/// How often somebody may ask, and how long is known what they did. Rates: `PER_SECOND:BURST`, or 0 for no limit.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Requests")]
+pub struct RequestOptions {
+    /// Requests of one user in one project.
+    #[arg(long, env = "NACRE_RATE_OF_CALLERS", default_value = "1000:5000")]
+    pub rate_of_callers: Rate,
+    /// The same, for users with the role admin or service.
+    #[arg(long, env = "NACRE_RATE_OF_ADMINS", default_value = "0")]
+    pub rate_of_admins: Rate,
+    /// Requests without a valid token, from one address.
+    #[arg(long, env = "NACRE_RATE_OF_ADDRESSES", default_value = "100:1000")]
+    pub rate_of_addresses: Rate,
+    /// Logins that fail, from one address.
+    #[arg(long, env = "NACRE_RATE_OF_FAILED_LOGINS", default_value = "1:60")]
+    pub rate_of_failed_logins: Rate,
+    /// Networks of proxies whose X-Forwarded-For says where requests come from.
+    #[arg(long, env = "NACRE_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Days for which events can be followed from.
+    #[arg(long, env = "NACRE_EVENT_DAYS", default_value_t = 7)]
+    pub event_days: u32,
+    /// Days for which the audit log is kept.
+    #[arg(long, env = "NACRE_AUDIT_DAYS", default_value_t = 365)]
+    pub audit_days: u32,
+}
+
+impl RequestOptions {
+    /// How long what happened is kept.
+    pub fn retention(&self) -> Retention {
+        let days = |days: u32| Duration::from_secs(u64::from(days) * 24 * 3600);
+        Retention { events: days(self.event_days), audit: days(self.audit_days) }
+    }
 }
 
 /// What secures logins, as Keystone names it.

@@ -9,13 +9,16 @@ use hostlink::server::{Hub, UnixListener};
 use model::{Clock, id::ProjectId};
 use network::bootstrap::External;
 use serde_json::{Value, json};
-use store::Db;
+use store::{
+    Db,
+    journal::{self, Retention},
+};
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
-use web::{Access, App, FaultStyle, Reply, Route, Service};
+use web::{Access, App, FaultStyle, Reply, Route, Service, limit::Limits};
 
 use crate::{
     admin::{self, Answers, Ask, doctor},
-    cli::{CloudOptions, LoginOptions},
+    cli::{CloudOptions, LoginOptions, RequestOptions},
     clouds::REGION,
     engines, host,
     layout::Layout,
@@ -38,6 +41,7 @@ pub struct ControlPlane {
     admin: tokio::net::UnixListener,
     expects_agent: bool,
     policy_file: Option<Arc<PolicyFile>>,
+    retention: Retention,
 }
 
 /// Each service's shared state.
@@ -47,6 +51,7 @@ struct Services {
     image: Arc<image::State>,
     northbound: Arc<dyn Northbound>,
     compute: Arc<compute::State>,
+    cloud: Arc<cloud::State>,
 }
 
 /// Opens everything and makes what a cloud must have: tables, first users, flavors, the external network.
@@ -66,6 +71,7 @@ pub async fn start(
         image: image_state(layout, options).await.context("opening the images' folder")?,
         northbound: drivers.northbound()?,
         compute: compute::State::new(db.clone(), hub.clone(), layout.images()),
+        cloud: cloud::State::new(db.clone()),
     };
     services
         .identity
@@ -84,6 +90,7 @@ pub async fn start(
     let authenticator = services.identity.clone();
     let app = App::new(db.clone(), tables, authenticator, policy, scheme)
         .map_err(|why| anyhow!("wiring the services: {why}"))?;
+    app.limit(limits(&options.requests), options.requests.trusted_proxies.clone());
     Ok(ControlPlane {
         db,
         app,
@@ -96,6 +103,7 @@ pub async fn start(
         admin: admin::bind(layout)?,
         expects_agent,
         policy_file: options.policy_file.as_deref().map(PolicyFile::new),
+        retention: options.requests.retention(),
     })
 }
 
@@ -107,6 +115,7 @@ impl ControlPlane {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
         let resets = network::follow_resets(self.db.clone(), Arc::clone(&self.services.northbound));
+        let (db, retention) = (self.db.clone(), self.retention);
         let answers = Arc::new(Operator {
             db: self.db,
             services: self.services.clone(),
@@ -145,6 +154,14 @@ impl ControlPlane {
                 () = resets => {}
             }
         });
+        let journal_until = until(stopped.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = journal_until => {}
+                () = journal::keep(&db, retention) => {}
+            }
+        });
+        tasks.spawn(cloud::close_when(self.services.cloud.clone(), stopped.clone()));
         while let Some(ended) = tasks.join_next().await {
             ended.context("a part of the control plane")?;
             if !*stopped.borrow() {
@@ -164,6 +181,7 @@ impl Services {
             network::service(),
             compute::service(self.compute.clone()),
             placement::service(self.compute.config.ratios()),
+            cloud::service(self.cloud.clone()),
             root(),
         ]
     }
@@ -254,6 +272,16 @@ fn master_key(layout: &Layout) -> anyhow::Result<identity::MasterKey> {
     identity::MasterKey::ensure_file(&path).with_context(|| format!("reading {}", path.display()))
 }
 
+/// How often somebody may ask.
+fn limits(options: &RequestOptions) -> Limits {
+    Limits {
+        caller: options.rate_of_callers,
+        privileged: options.rate_of_admins,
+        anonymous: options.rate_of_addresses,
+        login: options.rate_of_failed_logins,
+    }
+}
+
 fn tls(options: &CloudOptions) -> anyhow::Result<Option<tokio_rustls::TlsAcceptor>> {
     let (Some(chain), Some(key)) = (&options.tls_cert, &options.tls_key) else { return Ok(None) };
     let read = |path: &std::path::Path| fs::read(path).with_context(|| format!("reading {}", path.display()));
@@ -281,7 +309,7 @@ async fn index(cx: &web::Cx) -> model::Result<Reply> {
         "name": "nacre",
         "version": env!("CARGO_PKG_VERSION"),
         "services": {
-            "identity": url("/identity"), "image": url("/image"), "network": url("/networking"), "compute": url("/compute"), "placement": url("/placement"),
+            "identity": url("/identity"), "image": url("/image"), "network": url("/networking"), "compute": url("/compute"), "placement": url("/placement"), "nacre": url("/nacre/v1"),
         },
     }))
 }

@@ -29,7 +29,7 @@ mod up;
 use std::process::ExitCode;
 
 use clap::Parser;
-use cli::{AdminCommand, Cli, Command};
+use cli::{AdminCommand, AuditCommand, Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -58,6 +58,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Admin(AdminCommand::RotateKeys) => admin::call(&layout, &admin::Ask::RotateKeys).await.map(drop)?,
         Command::Admin(AdminCommand::Policy(command)) => return admin::policy::run(&command),
         Command::Admin(AdminCommand::Hosts) => admin::hosts(&layout).await?,
+        Command::Admin(AdminCommand::Audit(AuditCommand::Verify(options))) => {
+            return admin::audit::verify(&layout, &options).await;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     Dialect, Error, Result,
     audit::{self, Entry, Outcome},
-    events, flows, migrate,
+    events, flows, idempotency, migrate,
     request::{self, Request},
 };
 
@@ -215,6 +215,12 @@ impl Tx {
         self.request.as_ref()
     }
 
+    /// What it changes is bookkeeping about the request (a login that failed), not what the request asks for: no audit entry
+    /// comes of it.
+    pub fn aside(&mut self) {
+        self.request = None;
+    }
+
     /// Makes it all true, events and audit entry included, then wakes who waits for it.
     pub async fn commit(mut self) -> Result<()> {
         let audited = self.write_entry().await?;
@@ -245,6 +251,12 @@ impl Tx {
             (facts.target_type, facts.target_id) = (kind.to_owned(), id.to_owned());
         }
         audit::insert(self, &Entry::of(facts, Outcome::Success, 0, "")).await?;
+        if let Some(claim) = request.claimed() {
+            match idempotency::insert(self, claim).await {
+                Err(error) if error.is_unique_violation() => return Err(Error::KeyTaken),
+                other => other?,
+            }
+        }
         Ok(Some(request))
     }
 

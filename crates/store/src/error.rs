@@ -19,6 +19,9 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// Another request took this one's idempotency key while it ran; nothing of this one was done.
+    #[error("the idempotency key is another request's")]
+    KeyTaken,
     /// The marker of a list names no row that the list would show.
     #[error("marker [{0}] not found")]
     Marker(String),
@@ -53,6 +56,11 @@ impl Error {
 impl From<Error> for model::Error {
     fn from(error: Error) -> Self {
         match &error {
+            Error::KeyTaken => model::Error::conflict(
+                "IdempotentRequestInProgress",
+                "Another request with this Idempotency-Key took effect meanwhile; ask again for its answer.",
+            )
+            .retry_after(Duration::from_secs(1)),
             Error::Marker(_) => model::Error::bad_request("MarkerNotFound", error.to_string()),
             _ if error.is_out_of_connections() || error.is_contention() => {
                 model::Error::unavailable("DatabaseBusy", "The database is not reachable or overloaded; try again.")

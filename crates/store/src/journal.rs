@@ -10,7 +10,7 @@ use std::time::Duration;
 use model::Timestamp;
 use sqlx::AssertSqlSafe;
 
-use crate::{Db, Result, Row, RowExt, Tx, audit, events, query};
+use crate::{Db, Result, Row, RowExt, Tx, audit, events, idempotency, query};
 
 /// The journal of state changes.
 pub(crate) const EVENTS: &str = "events";
@@ -180,6 +180,7 @@ pub async fn prune(db: &Db, retention: Retention) -> Result<()> {
         let mut tx = db.begin().await?;
         let mut gone = events::prune(&mut tx, now - retention.events, PRUNE_BATCH).await?;
         gone += audit::prune(&mut tx, now - retention.audit, PRUNE_BATCH).await?;
+        gone += idempotency::prune(&mut tx, now).await?;
         tx.commit().await?;
         if gone == 0 {
             break;

@@ -18,6 +18,7 @@ mod error;
 pub mod events;
 pub mod flows;
 mod gather;
+pub mod idempotency;
 pub mod identity;
 pub mod images;
 pub mod journal;

@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = migrations![
     "0030_federation",
     "0031_directory_gone",
     "0040_journal",
+    "0041_idempotency",
     "0060_compute_wider",
     "0070_image_deliveries",
     "0071_metadefs",

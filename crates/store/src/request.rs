@@ -6,10 +6,12 @@
 use std::{
     future::Future,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
+
+use crate::idempotency::Claim;
 
 /// Who asks for what, as the audit log shows it.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +47,8 @@ pub struct Request {
     /// Whether its method is one that changes things: then its first commit writes the audit entry.
     mutating: bool,
     committed: AtomicBool,
+    /// The idempotency key that its first commit takes.
+    claim: OnceLock<Claim>,
 }
 
 tokio::task_local! {
@@ -54,7 +58,7 @@ tokio::task_local! {
 impl Request {
     /// A request. `mutating`: its first transaction writes an audit entry.
     pub fn new(facts: Facts, mutating: bool) -> Arc<Self> {
-        Arc::new(Self { facts: Mutex::new(facts), mutating, committed: AtomicBool::new(false) })
+        Arc::new(Self { facts: Mutex::new(facts), mutating, ..Self::default() })
     }
 
     /// What is known of it by now.
@@ -70,6 +74,16 @@ impl Request {
     /// Whether a transaction of this request has committed, with an audit entry.
     pub fn has_committed(&self) -> bool {
         self.committed.load(Relaxed)
+    }
+
+    /// Has its first commit take this key.
+    pub fn claim(&self, claim: Claim) {
+        // There is one key a request.
+        let _ = self.claim.set(claim);
+    }
+
+    pub(crate) fn claimed(&self) -> Option<&Claim> {
+        self.claim.get()
     }
 
     /// Whether the commit under way is the first that an entry must go with.

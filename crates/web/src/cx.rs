@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use store::Db;
 
-use crate::{Access, App, Caller, Route, Service, Target, Version, paging::Query};
+use crate::{Access, App, Caller, Route, Service, Target, Version, audit::Trail, paging::Query};
 
 /// One request, as its handler sees it.
 pub struct Cx {
@@ -39,6 +39,21 @@ pub struct Cx {
     pub(crate) body: Bytes,
     pub(crate) stream: Mutex<Option<axum::body::Body>>,
     pub(crate) authorized: AtomicBool,
+    pub(crate) trail: Trail,
+}
+
+/// A token that outlives its request: for answers that go on for hours.
+pub struct Session {
+    app: Arc<App>,
+    token: String,
+}
+
+impl Session {
+    /// Whether the token still holds. A database that can't be asked does not end a session.
+    pub async fn is_valid(&self) -> bool {
+        let asked = self.app.authenticator.authenticate(&self.token).await;
+        !asked.is_err_and(|error| error.kind == model::ErrorKind::Unauthenticated)
+    }
 }
 
 impl Cx {
@@ -66,6 +81,16 @@ impl Cx {
     /// The service that the request came to.
     pub fn service(&self) -> &Service {
         &self.app.services[self.service]
+    }
+
+    /// All services, for what is told of them.
+    pub fn services(&self) -> &[Service] {
+        &self.app.services
+    }
+
+    /// The caller's token, to be asked for again.
+    pub fn session(&self) -> Session {
+        Session { app: self.app.clone(), token: self.header("x-auth-token").unwrap_or_default().to_owned() }
     }
 
     /// The public address of the service: `http://cloud:8774/compute`.
@@ -145,9 +170,9 @@ impl Cx {
     /// # Errors
     /// Forbidden, naming the rule.
     pub fn authorize(&self, target: &Target) -> Result<()> {
-        match self.route.access {
-            Access::Public | Access::Token => {}
-            Access::Rule(rule) => self.app.policy().enforce(rule, &self.caller, target)?,
+        self.trail.note_target(target);
+        if let Access::Rule(rule) = self.route.access {
+            self.enforce(rule, target)?;
         }
         self.authorized.store(true, Ordering::Relaxed);
         Ok(())
@@ -199,6 +224,14 @@ impl Cx {
     /// # Errors
     /// Forbidden, naming the rule.
     pub fn authorize_rule(&self, rule: &str, target: &Target) -> Result<()> {
-        self.app.policy().enforce(rule, &self.caller, target)
+        self.enforce(rule, target)
+    }
+
+    fn enforce(&self, rule: &str, target: &Target) -> Result<()> {
+        let decided = self.app.policy().enforce(rule, &self.caller, target);
+        if decided.is_err() {
+            self.trail.note_denied(target);
+        }
+        decided
     }
 }

@@ -4,9 +4,10 @@
 //! handler within its time → was a rule applied? → headers → log and metrics.
 
 use std::{
+    net::IpAddr,
     panic::AssertUnwindSafe,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -18,6 +19,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, header, request::Parts};
 use http_body_util::{BodyExt, Limited};
+use ipnet::IpNet;
 use model::{
     Error, ErrorKind, Result,
     limits::{BODY_BYTES_MAX, REQUEST_TIME_MAX},
@@ -25,8 +27,14 @@ use model::{
 use store::Db;
 
 use crate::{
-    Access, Authenticator, Caller, Cx, FaultStyle, Reply, Route, Service, StatusCode, Version, fault, metrics::Metrics,
-    paging::Query, policy::Policy,
+    Access, Authenticator, Caller, Cx, FaultStyle, Reply, Route, Service, StatusCode, Version,
+    audit::{Asked, Trail},
+    fault,
+    idempotency::Key,
+    limit::{Limiter, Limits},
+    metrics::Metrics,
+    paging::Query,
+    policy::Policy,
 };
 
 /// Everything that answers requests.
@@ -34,12 +42,19 @@ pub struct App {
     pub(crate) db: Db,
     pub(crate) services: Vec<Service>,
     routers: Vec<matchit::Router<Vec<&'static Route>>>,
-    authenticator: Arc<dyn Authenticator>,
+    pub(crate) authenticator: Arc<dyn Authenticator>,
     policy: ArcSwap<Policy>,
     metrics: Metrics,
     /// `http` or `https`: what links start with where no proxy says otherwise.
     scheme: &'static str,
+    limiter: OnceLock<Limiter>,
+    /// Those whose `X-Forwarded-For` is believed.
+    proxies: OnceLock<Vec<IpNet>>,
 }
+
+/// Where a request's connection comes from; the listener puts it among the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub IpAddr);
 
 impl App {
     /// Wires services together.
@@ -55,7 +70,23 @@ impl App {
     ) -> Result<Arc<Self>, String> {
         let routers = services.iter().map(router).collect::<Result<_, _>>()?;
         let policy = ArcSwap::from_pointee(policy);
-        Ok(Arc::new(Self { db, services, routers, authenticator, policy, metrics: Metrics::default(), scheme }))
+        Ok(Arc::new(Self {
+            db,
+            services,
+            routers,
+            authenticator,
+            policy,
+            metrics: Metrics::default(),
+            scheme,
+            limiter: OnceLock::new(),
+            proxies: OnceLock::new(),
+        }))
+    }
+
+    /// Limits how often somebody may ask, and says whose word about clients' addresses counts. Once, before requests come.
+    pub fn limit(&self, limits: Limits, trusted_proxies: Vec<IpNet>) {
+        // A second call changes nothing: limits hold for a server's life.
+        let _ = (self.limiter.set(Limiter::new(limits)), self.proxies.set(trusted_proxies));
     }
 
     /// The rules in force.
@@ -90,10 +121,18 @@ impl App {
         let found = self.find_service(&path);
         let (name, style) =
             found.map_or(("none", FaultStyle::Nova), |(at, _)| (self.services[at].name, self.services[at].faults));
-        let mut trace = Trace { route: "-", caller: Caller::anonymous(), version: None };
+        let mut trace = Trace {
+            route: "-",
+            caller: Caller::anonymous(),
+            version: None,
+            trail: Trail::new(&parts.method),
+            address: self.address(&parts),
+            key: None,
+        };
         let answer = match found {
             Some((at, rest)) => {
-                let run = self.run(at, rest, &parts, body, &request_id, &mut trace);
+                let request = trace.trail.request.clone();
+                let run = store::request::scope(request, self.run(at, rest, &parts, body, &request_id, &mut trace));
                 AssertUnwindSafe(run).catch_unwind().await.unwrap_or_else(|panic| {
                     let text = panic
                         .downcast_ref::<&str>()
@@ -104,10 +143,21 @@ impl App {
             }
             None => Err(not_found(&path)),
         };
+        let (status, why) = match &answer {
+            Ok(reply) => (reply.status, None),
+            Err(error) => (fault::status(error, style), Some((error.kind, error.code))),
+        };
+        let answer = trace.trail.end(&self.db, status, why).await.and(answer);
         let mut reply = answer.unwrap_or_else(|error| {
             log_error(&error, &request_id);
             fault::render(&error, style, &request_id, &format!("{}/identity", self.base_url(&parts.headers)))
         });
+        if let Some(key) = trace.key.take() {
+            let has_key = trace.trail.request.has_committed();
+            if has_key || reply.status.is_success() {
+                reply = key.keep(&self.db, reply, has_key).await;
+            }
+        }
         if let (Some(version), Some((at, _))) = (trace.version, found)
             && let Some(versions) = self.services[at].versions
         {
@@ -180,10 +230,32 @@ impl App {
         let first = candidates.first().ok_or_else(|| not_found(rest))?;
         trace.route = first.path;
         // The token before the body: who may not ask has nothing read.
-        trace.caller = self.caller(first.access, &parts.headers).await?;
+        trace.caller = self.caller(first.access, &parts.headers).await.or_else(|error| {
+            self.limit_address(trace.address)?;
+            Err(error)
+        })?;
+        self.limit_caller(first, trace)?;
         check_access_rules(self.services[service].name, first.access, parts, rest, &trace.caller)?;
         let (bytes, stream) = if first.streaming { (Bytes::new(), Some(body)) } else { (read(body).await?, None) };
         let route = by_action(&candidates, &bytes)?;
+        let asked = || Asked {
+            id: request_id,
+            address: trace.address.map(|address| address.to_string()).unwrap_or_default(),
+            service: self.services[service].name,
+            method: &parts.method,
+            path: parts.uri.path(),
+        };
+        if trace.trail.is_mutating() {
+            trace.trail.learn(asked(), &trace.caller, route, &params);
+        }
+        let key = if route.streaming { None } else { Key::of(parts, &trace.caller, &bytes, request_id)? };
+        if let Some(key) = key {
+            if let Some(reply) = key.first_answer(&self.db).await? {
+                return Ok(reply);
+            }
+            trace.trail.request.claim(key.claim.clone());
+            trace.key = Some(key);
+        }
         let cx = Cx {
             app: self.clone(),
             service,
@@ -200,11 +272,23 @@ impl App {
             body: bytes,
             stream: Mutex::new(stream),
             authorized: AtomicBool::new(!matches!(route.access, Access::Rule(_))),
+            trail: trace.trail.clone(),
         };
+        let answer = self.call(route, &cx).await;
+        if answer.is_err() && !trace.trail.is_mutating() {
+            trace.trail.learn(asked(), &trace.caller, route, &cx.params);
+        }
+        if is_login(route) && answer.is_ok() {
+            self.limiter.get().inspect(|limiter| limiter.logged_in(trace.address));
+        }
+        answer
+    }
+
+    async fn call(&self, route: &'static Route, cx: &Cx) -> Result<Reply> {
         let reply = if route.streaming {
-            (route.handler)(&cx).await?
+            (route.handler)(cx).await?
         } else {
-            tokio::time::timeout(REQUEST_TIME_MAX, (route.handler)(&cx)).await.map_err(|_| {
+            tokio::time::timeout(REQUEST_TIME_MAX, (route.handler)(cx)).await.map_err(|_| {
                 Error::unavailable(
                     "RequestTimeout",
                     "The request took too long; it may still take effect. Look before trying again.",
@@ -212,12 +296,41 @@ impl App {
             })??
         };
         if reply.status.is_success() && !cx.authorized.load(Ordering::Relaxed) {
-            return Err(Error::internal(
-                "authorizing",
-                format!("{} {} applied no policy rule", parts.method, route.path),
-            ));
+            return Err(Error::internal("authorizing", format!("{} {} applied no policy rule", cx.method, route.path)));
         }
         Ok(reply)
+    }
+
+    /// Who may ask how often: whoever is known, by name; others, and logins, by their address.
+    fn limit_caller(&self, route: &Route, trace: &Trace) -> Result<()> {
+        let Some(limiter) = self.limiter.get() else { return Ok(()) };
+        let (caller, now) = (&trace.caller, self.db.clock().now());
+        if is_login(route) {
+            limiter.login(trace.address, now)?;
+        }
+        if !caller.is_authenticated() {
+            return limiter.anonymous(trace.address, now);
+        }
+        let privileged = caller.has_role("admin") || caller.has_role("service");
+        limiter.caller(|| format!("{}@{:?}", caller.user(), caller.project()), privileged, now)
+    }
+
+    fn limit_address(&self, address: Option<IpAddr>) -> Result<()> {
+        self.limiter.get().map_or(Ok(()), |limiter| limiter.anonymous(address, self.db.clock().now()))
+    }
+
+    /// The client's address: the connection's, or what a proxy that is trusted says it was.
+    fn address(&self, parts: &Parts) -> Option<IpAddr> {
+        let Peer(peer) = *parts.extensions.get()?;
+        let trusted =
+            |address: &IpAddr| self.proxies.get().is_some_and(|all| all.iter().any(|net| net.contains(address)));
+        if !trusted(&peer) {
+            return Some(peer);
+        }
+        let hops = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let hops: Vec<IpAddr> =
+            hops.flat_map(|text| text.split(',')).filter_map(|hop| hop.trim().parse().ok()).collect();
+        Some(hops.into_iter().rev().find(|hop| !trusted(hop)).unwrap_or(peer))
     }
 
     /// The routes of that path, method and version; several only where actions tell them apart.
@@ -298,6 +411,14 @@ struct Trace {
     route: &'static str,
     caller: Caller,
     version: Option<Version>,
+    trail: Trail,
+    address: Option<IpAddr>,
+    key: Option<Key>,
+}
+
+/// Whether it is a way to a token: what anybody may post to.
+fn is_login(route: &Route) -> bool {
+    route.access == Access::Public && route.method == crate::service::Verb::Post
 }
 
 fn router(service: &Service) -> Result<matchit::Router<Vec<&'static Route>>, String> {

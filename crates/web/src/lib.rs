@@ -16,6 +16,9 @@
 //! | [`paging`] | `limit`, `marker`, sorting, filters, links |
 //! | [`fault`] | errors as each service writes them |
 //! | [`listen`] | the socket, TLS |
+//! | [`limit`] | how often somebody may ask |
+//! | [`openapi`] | the document of all routes |
+//! | `audit.rs`, `idempotency.rs` | what a request leaves in the audit log; POSTs that are sent twice |
 //! | [`metrics`] | what `/metrics` shows |
 //! | [`outbound`] | requests that the cloud itself sends |
 //!
@@ -23,12 +26,16 @@
 //! sentence and the request id; a body, a page and a request's time have limits.
 
 pub mod access;
+mod audit;
 pub mod caller;
 pub mod cx;
 pub mod dispatch;
 pub mod fault;
+mod idempotency;
+pub mod limit;
 pub mod listen;
 pub mod metrics;
+pub mod openapi;
 pub mod outbound;
 pub mod paging;
 pub mod policy;

@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, rustls};
 
-use crate::App;
+use crate::{App, dispatch::Peer};
 
 /// What one client, and all of them together, may take. Bodies have theirs in `dispatch`.
 #[derive(Clone, Copy, Debug)]
@@ -112,9 +112,9 @@ pub async fn serve_within(
             // Small responses must not wait for an acknowledgement.
             let _ = socket.set_nodelay(true);
             match tls {
-                None => connection(TokioIo::new(socket), app, watcher, limits).await,
+                None => connection(TokioIo::new(socket), peer, app, watcher, limits).await,
                 Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.accept(socket)).await {
-                    Ok(Ok(stream)) => connection(TokioIo::new(stream), app, watcher, limits).await,
+                    Ok(Ok(stream)) => connection(TokioIo::new(stream), peer, app, watcher, limits).await,
                     Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
                     Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
                 },
@@ -139,8 +139,13 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     }
 }
 
-async fn connection<S>(io: TokioIo<S>, app: Arc<App>, watcher: hyper_util::server::graceful::Watcher, limits: Limits)
-where
+async fn connection<S>(
+    io: TokioIo<S>,
+    peer: SocketAddr,
+    app: Arc<App>,
+    watcher: hyper_util::server::graceful::Watcher,
+    limits: Limits,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -161,8 +166,9 @@ where
     let first = asked.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         first.store(true, Ordering::Relaxed);
-        let app = app.clone();
-        async move { Ok::<_, std::convert::Infallible>(app.handle(request.map(Body::new)).await) }
+        let (app, mut request) = (app.clone(), request.map(Body::new));
+        request.extensions_mut().insert(Peer(peer.ip()));
+        async move { Ok::<_, std::convert::Infallible>(app.handle(request).await) }
     });
     let connection = watcher.watch(builder.serve_connection_with_upgrades(io, service).into_owned());
     tokio::pin!(connection);

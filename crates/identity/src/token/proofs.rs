@@ -236,6 +236,10 @@ async fn by_directory(state: &State, lookup: &Lookup, password: &Password) -> Re
 
 /// Whether what was shown to be right or wrong is a login: counts it, and refuses all of a user that is locked out.
 async fn judge(state: &State, lookup: &Lookup, user: Option<User>, right: bool) -> Result<User> {
+    if let (Some(user), Some(request)) = (&user, store::request::current()) {
+        // The audit log says whose login it was, or whose it was not.
+        request.learn(|facts| facts.actor = user.id.to_string());
+    }
     let (compliance, now) = (&state.compliance, state.db().clock().now());
     let counted = user.as_ref().filter(|u| !u.security.has("ignore_lockout_failure_attempts"));
     let counts = compliance.counts_failures() && counted.is_some() == user.is_some();
@@ -250,6 +254,7 @@ async fn judge(state: &State, lookup: &Lookup, user: Option<User>, right: bool) 
     if counts && good.is_none() {
         let (over, forgotten) = (compliance.lockout_over_before(now), compliance.failures_forgotten_before(now));
         let mut tx = state.db().begin().await?;
+        tx.aside();
         if !compliance.is_locked_out(failures, now) {
             logins::fail(&mut tx, &subject, compliance.lockout_failure_attempts.into(), over, forgotten).await?;
         }
@@ -259,6 +264,7 @@ async fn judge(state: &State, lookup: &Lookup, user: Option<User>, right: bool) 
         && (failures.count > 0 || notes)
     {
         let mut tx = state.db().begin().await?;
+        tx.aside();
         logins::succeed(&mut tx, &subject).await?;
         if notes {
             logins::set_active(&mut tx, &user.id, now).await?;

@@ -2,6 +2,7 @@
 //!
 //! Mode 0600 in a directory for root alone: whoever can open it owns the cloud anyway.
 
+pub mod audit;
 pub mod doctor;
 pub mod flows;
 pub mod policy;

@@ -13,6 +13,7 @@ use identity::{Bootstrap, MasterKey, Password, STANDARD_SERVICES};
 use model::id::ProjectId;
 use network::bootstrap::External;
 use serde_json::json;
+use store::Db;
 use tempfile::TempDir;
 use testkit::{Client, TestDb};
 use web::{App, Authenticator, Service, policy::Policy};
@@ -59,6 +60,7 @@ impl Cloud {
             network::service(),
             placement::service(compute.config.ratios()),
             compute::service(compute),
+            ::cloud::service(::cloud::State::new(Db::clone(&db))),
         ];
         let rules: Vec<_> = services.iter().map(|service| service.policy).collect();
         let policy = Policy::new(&rules, &BTreeMap::new()).unwrap();

@@ -16,7 +16,12 @@ const UPDATE: &str = "UPDATE_GOLDEN";
 
 #[track_caller]
 fn golden(name: &str, text: &str) {
-    let path = repository("crates/nacre/tests/it/golden").join(name);
+    golden_at(&format!("crates/nacre/tests/it/golden/{name}"), text);
+}
+
+#[track_caller]
+fn golden_at(name: &str, text: &str) {
+    let path = repository(name);
     if std::env::var_os(UPDATE).is_some() {
         return fs::write(path, text).unwrap();
     }
@@ -87,6 +92,15 @@ async fn flows() {
     golden("flows.txt", &graphs.join("\n"));
 }
 
+/// The document that is checked in is the one that is served; `tests/e2e/test_openapi.py` holds it to the specification.
+#[tokio::test]
+async fn openapi() {
+    let cloud = Cloud::new().await;
+    let served = cloud.anyone.get("/nacre/v1/openapi.json").await.expect(200);
+    let text = serde_json::to_string_pretty(&served.json).unwrap();
+    golden_at("docs/openapi.json", &format!("{text}\n"));
+}
+
 /// Whatever anybody may read without a token: the version documents.
 #[tokio::test]
 async fn versions() {
@@ -96,7 +110,8 @@ async fn versions() {
         if let Some(versions) = service.versions {
             writeln!(text, "{}: microversions {}..{}\n", service.prefix, versions.min, versions.max).unwrap();
         }
-        for route in service.routes.iter().filter(|r| r.access == Access::Public && r.method == Verb::Get) {
+        let readable = |r: &&Route| r.access == Access::Public && r.method == Verb::Get && !r.path.ends_with(".json");
+        for route in service.routes.iter().filter(readable) {
             let path = format!("{}{}", service.prefix, route.path);
             let response = cloud.anyone.get(&path).await;
             assert_ne!(response.json, Value::Null, "{path}");

@@ -258,6 +258,12 @@ pub async fn after(conn: &mut Conn, viewer: &Viewer, seq: i64, limit: i64) -> Re
     rows.iter().map(Event::from_row).collect()
 }
 
+/// The newest place that retention has removed, and the newest of all.
+pub async fn bounds(conn: &mut Conn) -> Result<(i64, i64)> {
+    let head = journal::head(conn, journal::EVENTS).await?;
+    Ok((head.tail_seq, head.seq))
+}
+
 /// Removes sealed events from before that moment, oldest first, at most `limit`. How many.
 pub async fn prune(tx: &mut Tx, before: Timestamp, limit: i64) -> Result<i64> {
     let head = journal::lock(tx, journal::EVENTS).await?;

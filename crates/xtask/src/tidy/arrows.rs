@@ -18,6 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("network", SERVICE),
     ("compute", SERVICE),
     ("placement", SERVICE),
+    ("cloud", SERVICE),
     (
         "nacre",
         &[
@@ -26,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "network",
             "compute",
             "placement",
+            "cloud",
             "agent",
             "web",
             "flow",
@@ -47,6 +49,7 @@ const XTASK: &[&str] = &[
     "network",
     "compute",
     "placement",
+    "cloud",
     "agent",
     "web",
     "flow",
@@ -57,7 +60,7 @@ const XTASK: &[&str] = &[
 ];
 
 /// The services: they never depend on each other, not even in their tests.
-pub(super) const SERVICES: &[&str] = &["identity", "image", "network", "compute", "placement"];
+pub(super) const SERVICES: &[&str] = &["identity", "image", "network", "compute", "placement", "cloud"];
 
 /// What tests may use besides: anything but another service and the product's binary.
 fn in_tests(name: &str, to: &str) -> bool {
