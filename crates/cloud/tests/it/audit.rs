@@ -130,7 +130,7 @@ async fn after(harm: &[&'static str]) {
             json(app.clone().handle(request(&ann, "/toy/things", Some(r#"{"name":1}"#))).await, 201).await;
         }
         journal::seal(&db).await.unwrap();
-        let before = audit::verify(&mut *db.read().await.unwrap(), None).await.unwrap();
+        let before = audit::verify(&mut db.read().await.unwrap(), None).await.unwrap();
         assert_eq!((before.first, before.last, before.checked, before.unsealed), (1, 6, 6, 0));
         assert_eq!(before.findings, Vec::<String>::new());
         let mut tx = db.begin().await.unwrap();
@@ -139,7 +139,7 @@ async fn after(harm: &[&'static str]) {
         }
         tx.commit().await.unwrap();
         let noted = Some((before.last, before.hash.as_str()));
-        let report = audit::verify(&mut *db.read().await.unwrap(), noted).await.unwrap();
+        let report = audit::verify(&mut db.read().await.unwrap(), noted).await.unwrap();
         assert!(!report.findings.is_empty(), "{harm:?} went unseen");
     })
     .await;
@@ -202,7 +202,7 @@ async fn retention_keeps_the_proof() {
         journal::prune(&db, journal::Retention::default()).await.unwrap();
         // The entry about it has no place yet, and is known all the same.
         for _ in 0..2 {
-            let report = audit::verify(&mut *db.read().await.unwrap(), None).await.unwrap();
+            let report = audit::verify(&mut db.read().await.unwrap(), None).await.unwrap();
             assert_eq!(report.findings, Vec::<String>::new());
             assert_eq!(report.first, 5);
             journal::seal(&db).await.unwrap();

@@ -238,7 +238,7 @@ async fn streams_that_are_cut_off_miss_nothing_and_repeat_nothing() {
         }
         let mut statuses = Vec::new();
         for id in ids.iter() {
-            let row = images::get(&mut *db.read().await.unwrap(), id).await.unwrap().unwrap();
+            let row = images::get(&mut db.read().await.unwrap(), id).await.unwrap().unwrap();
             statuses.push((id.to_string(), row.status.as_str()));
         }
         while let Some(client) = followers.join_next().await {
