@@ -18,6 +18,44 @@ use crate::cloud::{Cloud, repository};
 
 /// Rules that upstream has not, or has otherwise, each with the reason.
 const OTHERWISE: &[(&str, &str)] = &[
+    ("create_floatingip_port_forwarding", "the target's project is the floating IP's own, by another name"),
+    ("get_floatingip_port_forwarding", "the target's project is the floating IP's own, by another name"),
+    ("update_floatingip_port_forwarding", "the target's project is the floating IP's own, by another name"),
+    ("delete_floatingip_port_forwarding", "the target's project is the floating IP's own, by another name"),
+    ("get_rule_type", "wider: the kinds of rules are told to every token"),
+    ("create_policy", "stricter so far: upstream admits managers of the project, too"),
+    ("update_policy", "stricter so far: upstream admits managers of the project, too"),
+    ("delete_policy", "stricter so far: upstream admits managers of the project, too"),
+    ("get_policy_bandwidth_limit_rule", "wider: who sees a shared policy sees its rules"),
+    ("create_policy_bandwidth_limit_rule", "stricter so far: upstream admits managers of the project, too"),
+    ("update_policy_bandwidth_limit_rule", "stricter so far: upstream admits managers of the project, too"),
+    ("delete_policy_bandwidth_limit_rule", "stricter so far: upstream admits managers of the project, too"),
+    ("get_policy_dscp_marking_rule", "wider: who sees a shared policy sees its rules"),
+    ("create_policy_dscp_marking_rule", "stricter so far: upstream admits managers of the project, too"),
+    ("update_policy_dscp_marking_rule", "stricter so far: upstream admits managers of the project, too"),
+    ("delete_policy_dscp_marking_rule", "stricter so far: upstream admits managers of the project, too"),
+    ("get_policy_minimum_bandwidth_rule", "wider: who sees a shared policy sees its rules"),
+    ("create_policy_minimum_bandwidth_rule", "stricter so far: upstream admits managers of the project, too"),
+    ("update_policy_minimum_bandwidth_rule", "stricter so far: upstream admits managers of the project, too"),
+    ("delete_policy_minimum_bandwidth_rule", "stricter so far: upstream admits managers of the project, too"),
+    ("get_subnetpools_tags", "still by the name of before"),
+    ("update_subnetpools_tags", "still by the name of before"),
+    ("delete_subnetpools_tags", "still by the name of before"),
+    ("get_trunks_tags", "still by the name of before"),
+    ("update_trunks_tags", "still by the name of before"),
+    ("delete_trunks_tags", "still by the name of before"),
+    ("get_policies_tags", "still by the name of before"),
+    ("update_policies_tags", "still by the name of before"),
+    ("delete_policies_tags", "still by the name of before"),
+    ("os_compute_api:os-migrate-server:migrate", "stricter so far: upstream admits managers of the project, too"),
+    ("os_compute_api:os-migrate-server:migrate_live", "stricter so far: upstream admits managers of the project, too"),
+    ("os_compute_api:servers:migrations:index", "stricter so far: upstream admits managers of the project, too"),
+    ("os_compute_api:servers:migrations:delete", "stricter so far: upstream admits managers of the project, too"),
+    (
+        "os_compute_api:servers:migrations:force_complete",
+        "stricter so far: upstream admits managers of the project, too",
+    ),
+    ("os_compute_api:os-migrations:index", "stricter so far: upstream admits managers of the project, too"),
     ("list_quotas", "Neutron's code asks for an administrator here, without a rule that operators could change"),
     (
         "get_security_group_rule:tags",
@@ -43,7 +81,9 @@ async fn rules_are_openstacks() {
     let cloud = Cloud::new().await;
     let mut wrong = Vec::new();
     let mut excused: BTreeSet<&str> = OTHERWISE.iter().map(|(name, _)| *name).collect();
-    for service in cloud.services().iter().filter(|service| !service.policy.is_empty()) {
+    for service in
+        cloud.services().iter().filter(|service| !service.policy.iter().all(|rule| rule.name.starts_with("nacre:")))
+    {
         let ours = ours(service);
         let theirs = theirs(service.name);
         for rule in service.policy {

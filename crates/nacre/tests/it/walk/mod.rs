@@ -58,6 +58,15 @@ const UNSEEDED: &[&str] = &[
     "/v2.0/policies/",
     "/trunks",
     "/identity/providers/",
+    "{image_id}/import",
+    "/v2/stores/",
+    "/v2/tasks/",
+    // Placement's.
+    "/allocations/",
+    "/resource_classes/",
+    "/resource_providers/",
+    "/traits/",
+    "/usages",
     "/providers/{",
 ];
 
