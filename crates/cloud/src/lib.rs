@@ -13,7 +13,7 @@
 mod audit;
 mod events;
 mod openapi;
-mod policy;
+pub mod policy;
 mod routes;
 
 use std::sync::Arc;

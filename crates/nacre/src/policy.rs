@@ -20,7 +20,7 @@ use web::{
 };
 
 /// Every service's rules.
-pub fn tables() -> [&'static [Rule]; 6] {
+pub fn tables() -> [&'static [Rule]; 7] {
     [
         identity::policy::RULES,
         identity::policy::OWN_RULES,
@@ -28,6 +28,7 @@ pub fn tables() -> [&'static [Rule]; 6] {
         network::policy::POLICY,
         compute::policy::RULES,
         placement::policy::RULES,
+        cloud::policy::POLICY,
     ]
 }
 
