@@ -247,7 +247,7 @@ async fn what_one_may_ask_a_token_for() {
         let catalog = demo.get("/identity/v3/auth/catalog").await.expect(200);
         let types: Vec<&str> =
             catalog.json["catalog"].as_array().unwrap().iter().map(|s| s["type"].as_str().unwrap()).collect();
-        assert_eq!(types, ["compute", "identity", "image", "network"]);
+        assert_eq!(types, ["compute", "identity", "image", "network", "placement"]);
         let unscoped = cloud.with_token(&by_password("demo", DEMO_PASSWORD), None).await;
         unscoped.get("/identity/v3/auth/catalog").await.expect(403);
         assert_eq!(names(&unscoped.get("/identity/v3/auth/projects").await.expect(200), "projects"), ["demo"]);

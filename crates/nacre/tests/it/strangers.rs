@@ -234,6 +234,14 @@ impl Possessions {
             (_, Some("addSecurityGroup" | "removeSecurityGroup")) => json!({ route.action?: {"name": "default"} }),
             (_, Some("reboot")) => json!({"reboot": {"type": "HARD"}}),
             (_, Some("os-getConsoleOutput")) => json!({"os-getConsoleOutput": {}}),
+            (_, Some("changePassword")) => json!({"changePassword": {"adminPass": "mine"}}),
+            (_, Some("createBackup")) => {
+                json!({"createBackup": {"name": "mine", "backup_type": "daily", "rotation": 1}})
+            }
+            (_, Some("createImage")) => json!({"createImage": {"name": "mine"}}),
+            (_, Some("os-resetState")) => json!({"os-resetState": {"state": "error"}}),
+            (_, Some("rebuild")) => json!({"rebuild": {"imageRef": self.id("images")}}),
+            (_, Some("resize")) => json!({"resize": {"flavorRef": "84"}}),
             (_, Some(action)) if route.path.contains("/servers/") => json!({ action: null }),
             ("{id}/metadata", _) => json!({"metadata": {"key": "mine"}}),
             ("{id}/metadata/{key}", _) => json!({"meta": {"key": "mine"}}),
