@@ -179,7 +179,7 @@ pub struct RequestOptions {
     /// The same, for users with the role admin or service.
     #[arg(long, env = "NACRE_RATE_OF_ADMINS", default_value = "0")]
     pub rate_of_admins: Rate,
-    /// Requests without a valid token, from one address.
+    /// Requests without a valid token, from one address that is not this machine's own.
     #[arg(long, env = "NACRE_RATE_OF_ADDRESSES", default_value = "100:1000")]
     pub rate_of_addresses: Rate,
     /// Logins that fail, from one address.

@@ -3,7 +3,8 @@
 //! What is limited, and why so:
 //! - **a caller** (user in a scope), over all requests. Administrators and the cloud's own services are exempt unless the
 //!   operator says otherwise: they could do worse than ask often, and validating tokens is what services live on;
-//! - **an address** without a valid token: each such request looks at a token or a version document for nobody;
+//! - **an address** without a valid token, but for this machine's own: each such request looks at a token or a version
+//!   document for nobody;
 //! - **an address that logs in**: far less, as every attempt costs an argon2 and may be a guess. A login that succeeds
 //!   costs nothing in the end.
 //!
@@ -101,9 +102,11 @@ impl Limiter {
         if rate.per_second > 0.0 { self.take(Key::Caller(name()), rate, now) } else { Ok(()) }
     }
 
-    /// A request without one.
+    /// A request without one. From this machine itself as often as it likes: that is its operator, or a proxy that does
+    /// not say for whom it asks.
     pub(crate) fn anonymous(&self, address: Option<IpAddr>, now: Timestamp) -> Result<()> {
         match address {
+            Some(address) if address.to_canonical().is_loopback() => Ok(()),
             Some(address) => self.take(Key::Anonymous(network(address)), self.limits.anonymous, now),
             None => Ok(()),
         }
@@ -193,6 +196,23 @@ mod tests {
         for _ in 0..1000 {
             limiter.caller(|| "a".to_owned(), true, NOW).unwrap();
         }
+    }
+
+    #[test]
+    fn this_machine_may_look_without_a_token_but_not_guess() {
+        let limiter = limiter();
+        for address in ["127.0.0.1", "::1", "::ffff:127.0.0.1"].map(|text| Some(text.parse().unwrap())) {
+            for _ in 0..100 {
+                limiter.anonymous(address, NOW).unwrap();
+            }
+        }
+        let (own, other) = (Some("127.0.0.1".parse().unwrap()), Some("192.0.2.1".parse().unwrap()));
+        for _ in 0..3 {
+            limiter.login(own, NOW).unwrap();
+            limiter.anonymous(other, NOW).unwrap();
+        }
+        limiter.login(own, NOW).unwrap_err();
+        limiter.anonymous(other, NOW).unwrap_err();
     }
 
     #[test]
