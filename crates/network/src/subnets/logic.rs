@@ -26,11 +26,11 @@ const HOST_ROUTES_MAX: usize = 20;
 /// How long a DHCP lease lasts: OVN answers the renewal itself, so that half a day costs nothing.
 const LEASE: Duration = Duration::from_secs(43_200);
 
-/// What policy rules refer to.
+/// What policy rules refer to. That a network is external is left out: Neutron's rules would admit everyone to its subnets, its
+/// queries show them to nobody else.
 pub fn target(project: &ProjectId, network: &Network) -> Target {
     Target::project(project)
         .with("shared", if network.shared { "True" } else { "False" })
-        .with("router:external", if network.external { "True" } else { "False" })
         .with("network:project_id", network.project_id.as_str())
         .with("network:tenant_id", network.project_id.as_str())
 }

@@ -340,13 +340,14 @@ pub async fn by_ids(conn: &mut Conn, ids: &[&SubnetId]) -> Result<Vec<Subnet>> {
     complete(conn, &rows).await
 }
 
-/// A `select` of the subnets that someone sees: its own, and those of networks that are shared or external.
+/// A `select` of the subnets that someone sees: its own, and those of networks that are shared. Those of external networks
+/// are the operator's, as in Neutron.
 pub fn select(viewer: &Viewer) -> Select {
     let base = "select r.* from subnets r join networks n on n.id = r.network_id";
     let mut select = Select::new(base, "subnets r", "r.id");
     select.filter("r.deleted_at is null", []);
     if let Viewer::Project(project) = viewer {
-        select.filter("(r.project_id = ? or n.shared = 1 or n.external = 1)", [project.into()]);
+        select.filter("(r.project_id = ? or n.shared = 1)", [project.into()]);
     }
     select
 }
