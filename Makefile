@@ -5,9 +5,10 @@ NACRE := target/release/nacre --state-dir $(STATE)
 IMAGES := build/images
 JUDGES ?= ../shared
 # Tempest's lists to run; what needs no guest runs with drivers that only pretend.
-LISTS ?= first-light identity
+LISTS ?= first-light identity network
 LIST ?= first-light
 DRIVER_identity := --driver fake
+DRIVER_network := --driver fake
 SEED ?= 20261124
 
 .PHONY: help setup demo down test check unit demo-twice tempest conformance tempest-run fuzz deny e2e golden bench build-time image image-debian12
